@@ -1,0 +1,60 @@
+"""The first protocol: who continues a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from espalier.trees import Ledger, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw continuations.
+
+    Attributes:
+        max_tokens: at most this many new tokens.
+        temperature: divides the logits; 0 is greedy.
+        top_p: keep the smallest set of tokens with at least this probability; 1 keeps all.
+        top_k: keep this many tokens; 0 keeps all.
+        stop: strings that end a continuation; the one that was met stays at the end of the text.
+        seed: the same seed, prefixes and engine give the same continuations.
+    """
+
+    max_tokens: int = 256
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must not be negative, found {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], found {self.top_p}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative, found {self.top_k}")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Anything that can go on from a place in a tree."""
+
+    spent: Ledger
+    """Everything this engine has spent so far."""
+
+    def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
+        """For each prefix, `n` continuations as new nodes, not yet attached to the tree.
+
+        A prefix is a node; what is continued is the text from its root to its end. Each returned node has text, token
+        ids, log-probs and stop reason. The caller attaches those it keeps: `prefix.add(node)`.
+
+        Raises:
+            ContextLengthError: a prefix leaves no room for a token.
+            EngineError: the engine died or refused.
+        """
+        ...
