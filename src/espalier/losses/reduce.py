@@ -1,6 +1,6 @@
 """The one reducer: losses return un-reduced terms, and the denominators are taken over the whole optimiser step.
 
-A loss that divides by what happens to lie in its micro-batch gives a gradient that depends on how the step was cut. Here
+A loss that divides by what lies in its micro-batch gives a gradient that depends on how the step was cut. Here
 a loss only returns one value an item and says what an item is; the batch says how much each item weighs; the totals of
 those weights are summed over every micro-batch and rank of the step before the first backward pass.
 """

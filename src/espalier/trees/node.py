@@ -143,7 +143,7 @@ class Tree:
     Attributes:
         root: the prompt.
         id: unique in its forest.
-        meta: what belongs to the problem, JSON values only; `meta["answer"]` is the reference answer where there is one.
+        meta: what belongs to the problem, JSON values only; `meta["answer"]` is the reference answer, where known.
     """
 
     root: Node
