@@ -35,9 +35,14 @@ def test_a_log_of_slow_work_gets_a_line_at_each_tenth(monkeypatch: pytest.Monkey
 
 def test_work_that_is_interrupted_says_where_it_stopped() -> None:
     out = io.StringIO()
-    with pytest.raises(KeyboardInterrupt), track("search", total=8, unit="problems", console=Console(file=out)) as bar:
-        bar.advance(3)
-        raise KeyboardInterrupt
+
+    def search() -> None:
+        with track("search", total=8, unit="problems", console=Console(file=out)) as bar:
+            bar.advance(3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search()
     assert "3/8 problems" in out.getvalue()
     assert "stopped after" in out.getvalue()
 

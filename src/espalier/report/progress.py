@@ -68,12 +68,12 @@ class _Live:
     """A bar that redraws itself."""
 
     def __init__(self, progress: Progress, what: str, total: float, unit: str) -> None:
-        self.progress = progress
+        self.progress, self.note = progress, ""
         self.task = progress.add_task(escape(what), total=total, unit=unit, note="")
 
     def advance(self, amount: float = 1, note: str = "") -> None:
-        fields = {"note": escape(note)} if note else {}
-        self.progress.update(self.task, advance=amount, **fields)
+        self.note = escape(note) or self.note
+        self.progress.update(self.task, advance=amount, note=self.note)
 
 
 class _Lines:
