@@ -1,0 +1,203 @@
+"""The one loop: it takes trees a step, asks the recipe for terms, reduces them over the whole step, and updates.
+
+It does not know which recipe it serves. What makes a resume exact: every random choice (the data's order, dropout, the
+rollouts) is drawn from a generator seeded by the run's seed and the step, never from a stream that has to be saved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from espalier.errors import TrainingError
+from espalier.losses import reduce, totals
+from espalier.models import Model, Outputs, Packed, encode, pack
+from espalier.training.batch import Batch, micro_batches
+from espalier.training.config import Training
+from espalier.training.recipe import Frozen, Online, Recipe
+from espalier.training.rollout import Actor, rollout, sampled_logprobs
+from espalier.training.schedules import learning_rate
+from espalier.trees import Forest, Tree
+
+Reference = Callable[[Packed], Float[Tensor, "targets"]]
+
+
+def order(count: int, seed: int, first: int, size: int) -> list[int]:
+    """Which `size` items come after the first `first`: pass after pass over all, each in an order of its own."""
+    picked: list[int] = []
+    for place in range(first, first + size):
+        epoch, offset = divmod(place, count)
+        if not picked or offset == 0:
+            permutation = np.random.default_rng([seed, epoch]).permutation(count)
+        picked.append(int(permutation[offset]))
+    return picked
+
+
+@dataclass(slots=True)
+class Loop:
+    """Everything a step needs; `step(i)` makes step i (from 0) and returns its metrics."""
+
+    recipe: Recipe
+    model: Model
+    forest: Forest
+    training: Training
+    total: int
+    optimizer: torch.optim.Optimizer
+    reference: Reference
+    actor: Actor | None
+    rolled: Forest | None = None  # the last rollout, for the run folder
+
+    def step(self, number: int) -> dict[str, float]:
+        """One step.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite, or nothing can be learned from the step's trees.
+        """
+        settings = self.training
+        torch.manual_seed(int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0]))
+        chosen = order(len(self.forest), settings.seed, number * settings.batch_size, settings.batch_size)
+        trees = [self.forest[i] for i in chosen]
+        metrics: dict[str, float] = {}
+        updates = passes = 1
+        if isinstance(self.recipe, Online):
+            trees, metrics = self._rollout(trees, number)
+            updates, passes = self.recipe.updates, self.recipe.passes
+        else:
+            encode(trees, self.model.tokenizer)
+        rate = learning_rate(
+            number,
+            self.total,
+            peak=settings.lr,
+            warmup=settings.warmup,
+            shape=settings.schedule,
+            final=settings.final_lr,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        frozen = Frozen(self._frozen, self.reference)
+        shares = [trees[i::updates] for i in range(min(updates, len(trees)))]
+        prepared = [[self.recipe.batch(packed, frozen) for packed in self._packs(share)] for share in shares]
+        self.recipe.settle([batch for share in prepared for batch in share])
+        made = [self._update(share, number) for _ in range(passes) for share in prepared]
+        metrics |= {name: sum(update[name] for update in made) / len(made) for name in made[0]}
+        metrics |= {"lr": rate, "tokens": float(sum(len(b.packed.token_ids) for share in prepared for b in share))}
+        return metrics
+
+    def _rollout(self, trees: Sequence[Tree], number: int) -> tuple[list[Tree], dict[str, float]]:
+        recipe = self.recipe
+        assert isinstance(recipe, Online)
+        assert self.actor is not None
+        self.model.eval()
+        seed = self.training.seed * 1_000_003 + number
+        self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
+        grown = list(self.rolled)
+        metrics["parity"] = self._parity(grown)
+        if metrics["parity"] > recipe.parity_limit:
+            raise TrainingError(
+                f"step {number}: sampler and trainer disagree by {metrics['parity']:.3g} nats a token, more than "
+                f"parity_limit = {recipe.parity_limit}; use one precision for both, or raise recipe.parity_limit"
+            )
+        return grown, metrics
+
+    def _parity(self, trees: list[Tree]) -> float:
+        """Mean |replayed - sampled| log-prob over the first micro-batch of a rollout."""
+        packed = next(self._packs(trees))
+        replayed = self._frozen(packed).logprobs
+        assert replayed is not None
+        return float((replayed.float() - sampled_logprobs(packed)).abs().mean())
+
+    def _packs(self, trees: Sequence[Tree]) -> Iterator[Packed]:
+        def size(tree: Tree) -> int:
+            return sum(len(node.token_ids or ()) for node in tree.walk())
+
+        for group in micro_batches(trees, self.training.micro_tokens, size):
+            yield pack(group, targets=self.recipe.targets, device=str(self.model.device))
+
+    def _forward(self, packed: Packed, **wanted: object) -> Outputs:
+        with precision(self.training, self.model):
+            return self.model(packed, temperature=self.recipe.temperature, **wanted)
+
+    def _frozen(self, packed: Packed, **wanted: object) -> Outputs:
+        self.model.eval()
+        with torch.no_grad():
+            return self._forward(packed, **wanted)
+
+    def _update(self, batches: Sequence[Batch], number: int) -> dict[str, float]:
+        recipe = self.recipe
+        denominators = totals(batch.weights for batch in batches)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        metrics: dict[str, float] = {}
+        wanted = {
+            "logprobs": recipe.needs_logprobs,
+            "heads": (recipe.head,) if recipe.head else (),
+            "entropy": recipe.entropy,
+        }
+        for batch in batches:
+            terms = recipe.terms(batch, self._forward(batch.packed, **wanted))
+            try:
+                loss, parts = reduce(terms, batch.weights, denominators)
+            except ValueError as error:
+                raise TrainingError(f"step {number}: {error}") from None
+            if not math.isfinite(loss.item()):
+                raise TrainingError(
+                    f"step {number}: the loss is {loss.item()} ({parts}); nothing was updated. {_blame(batch)}"
+                )
+            loss.backward()
+            for name, value in {"loss": loss.item(), **parts}.items():
+                metrics[name] = metrics.get(name, 0.0) + value
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(trained, self.training.clip)
+        if not torch.isfinite(norm):
+            raise TrainingError(
+                f"step {number}: the gradient norm is {norm.item()}; nothing was updated. {_blame(batches[0])}"
+            )
+        self.optimizer.step()
+        return metrics | {"grad_norm": norm.item()}
+
+
+def _blame(batch: Batch) -> str:
+    prompt = next(node.text for node in batch.packed.nodes if node.parent is None)
+    return f"A prompt in the micro-batch: {prompt[:60]!r}. Try a lower training.lr, or look for a bad row there"
+
+
+def precision(training: Training, model: Model) -> AbstractContextManager[object]:
+    """bf16 matrix products where asked for; weights, sums and reductions stay fp32."""
+    if training.precision == "bf16":
+        return torch.autocast(model.device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def make_optimizer(model: Model, training: Training) -> torch.optim.AdamW:
+    """AdamW over the trainable weights; vectors (biases, norms) do not decay."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=training.lr, betas=training.betas, fused=True
+    )
+
+
+def make_reference(model: Model, initial: Model | None, training: Training, temperature: float) -> Reference:
+    """Log-probs under the policy that training started from: the adapter switched off, or a frozen copy."""
+
+    def of(judge: Model, context: Callable[[], AbstractContextManager[object]], packed: Packed) -> Tensor:
+        judge.eval()
+        with torch.no_grad(), context(), precision(training, judge):
+            logprobs = judge(packed, temperature=temperature).logprobs
+        assert logprobs is not None
+        return logprobs.float()
+
+    if initial is None:
+        return partial(of, model, model.reference)
+    return partial(of, initial, nullcontext)

@@ -1,0 +1,144 @@
+"""The dictionary of metrics: what is reported is what was trained, and each number says what it is.
+
+`metrics.jsonl` holds one row a step with numbers from this dictionary only, and nothing that depends on the clock, so
+that two runs of one seed write the same bytes. Wall-clock times go to `timings.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espalier.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric means for the user, then its formula.
+
+    Attributes:
+        meaning: what to read from it.
+        formula: how it is computed; means are over the whole step, weighted as the loss is.
+        unit: of the number.
+        healthy: what a good run looks like.
+    """
+
+    meaning: str
+    formula: str
+    unit: str
+    healthy: str
+
+
+METRICS: dict[str, Metric] = {
+    "loss": Metric("what the optimiser descends", "sum of scale * term", "as its terms", "falls, then flattens"),
+    "lr": Metric("how far an update reaches", "schedule(step)", "per update", "as configured"),
+    "grad_norm": Metric(
+        "large: updates are cut short", "|gradient| before clipping", "loss / weight", "mostly below clip"
+    ),
+    "tokens": Metric("tokens computed for the updates", "packed tokens, shared prefixes once", "tokens", "steady"),
+    "nll": Metric(
+        "how surprising the demonstrations are", "-log p(token)", "nats/token", "falls; far below held-out: overfit"
+    ),
+    "bradley_terry": Metric(
+        "how often and how surely pairs are misordered", "-log sigmoid(r+ - r-)", "nats/pair", "below 0.69"
+    ),
+    "value_bce": Metric(
+        "how wrong the forecast of success is",
+        "cross-entropy with the outcome",
+        "nats/token",
+        "below the base rate's entropy",
+    ),
+    "value_mse": Metric(
+        "how wrong the forecast of success is", "(v - outcome)^2", "reward^2/token", "below the outcome's variance"
+    ),
+    "dpo": Metric(
+        "how often and how surely pairs are misordered", "-log sigmoid(beta * margin)", "nats/pair", "below 0.69"
+    ),
+    "pair_accuracy": Metric(
+        "share of pairs in the right order", "[chosen above rejected]", "share", "above 0.5, rising"
+    ),
+    "margin": Metric(
+        "how far chosen stands above rejected", "log-ratio or reward difference", "nats or reward", "rises slowly"
+    ),
+    "chosen_logratio": Metric(
+        "falling: the chosen answers are being unlearned", "log pi/ref of chosen", "nats/response", "near or above 0"
+    ),
+    "rejected_logratio": Metric(
+        "how far the rejected answers are pushed down", "log pi/ref of rejected", "nats/response", "below chosen"
+    ),
+    "policy": Metric(
+        "the surrogate objective", "-min(ratio A, clip(ratio) A)", "advantage/token", "near 0; its trend means little"
+    ),
+    "reward": Metric("how good the samples are", "mean known reward of the rollout", "reward", "rises"),
+    "reward_std": Metric("near 0: nothing to learn within groups", "mean spread within a group", "reward", "above 0"),
+    "missing": Metric("rewards that could not be had", "missing / sampled", "share", "0"),
+    "length": Metric("response length", "sampled tokens / responses", "tokens", "no runaway growth"),
+    "clip_fraction": Metric("large: updates are too big", "[ratio is clipped]", "share", "below 0.2"),
+    "approx_kl": Metric(
+        "how far the updates moved from the sampler", "k3 of old against new", "nats/token", "below 0.05"
+    ),
+    "kl": Metric("distance from the reference policy", "k3 of policy against reference", "nats/token", "grows slowly"),
+    "entropy": Metric("near 0: the policy has stopped exploring", "-sum p log p", "nats/token", "falls slowly"),
+    "parity": Metric(
+        "sampler and trainer disagree", "mean |replayed - sampled log-prob|", "nats/token", "below 1e-3 in fp32"
+    ),
+    "cut_mass": Metric(
+        "probability that top-p/top-k removed", "mean mass outside the nucleus", "share", "0 for exact policy gradients"
+    ),
+    "value_loss": Metric(
+        "how wrong the critic is", "max((v-R)^2, (clip(v)-R)^2)", "reward^2/token", "below the return's variance"
+    ),
+}
+
+
+class Recorder:
+    """Writes `metrics.jsonl` and `timings.jsonl` of a run folder, and cuts them back to a checkpoint on resume."""
+
+    def __init__(self, folder: Path, resume_after: int | None = None) -> None:
+        self.files = {name: folder / f"{name}.jsonl" for name in ("metrics", "timings")}
+        for path in self.files.values():
+            _keep_until(path, resume_after)
+
+    def write(self, step: int, metrics: Mapping[str, float], timings: Mapping[str, float]) -> None:
+        """Append one row to each file.
+
+        Raises:
+            TrainingError: a metric has no entry in the dictionary, or the disk is full.
+        """
+        if unknown := sorted(set(metrics) - set(METRICS)):
+            raise TrainingError(f"metrics without an entry in espalier.training.metrics.METRICS: {', '.join(unknown)}")
+        for name, row in (("metrics", metrics), ("timings", timings)):
+            line = json.dumps({"step": step, **row}) + "\n"
+            try:
+                with self.files[name].open("a") as file:
+                    file.write(line)
+            except OSError as error:
+                raise TrainingError(
+                    f"{self.files[name]}: cannot be written at step {step}: {error.strerror}"
+                ) from error
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.jsonl`."""
+    path = Path(folder) / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _keep_until(path: Path, step: int | None) -> None:
+    """Drop the rows after `step` (all, for None), and a last line that a crash cut in half."""
+    kept = []
+    if step is not None and path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] > step:
+                    break
+            except (ValueError, KeyError):
+                break
+            kept.append(line + "\n")
+    aside = path.with_suffix(".tmp")
+    aside.write_text("".join(kept))
+    os.replace(aside, path)

@@ -1,0 +1,122 @@
+"""What a training method must say of itself; the loop knows no more than this.
+
+A recipe is a typed record of settings with three short methods: which trees it can learn from, what it prepares for a
+micro-batch, and which un-reduced terms it descends. To add a method, write one such class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from espalier.engines.base import Sampling
+from espalier.losses import Term
+from espalier.models import Outputs, Packed
+from espalier.training.batch import Batch
+from espalier.training.config import Strict
+from espalier.trees import Forest, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a recipe may look at when it prepares a micro-batch; nothing here carries a gradient.
+
+    Attributes:
+        forward: the model as it is now.
+        reference: log-probs [targets] under the reference policy; only for a recipe with `needs_reference`.
+    """
+
+    forward: Callable[..., Outputs]
+    reference: Callable[[Packed], Float[Tensor, "targets"]]
+
+
+class Recipe(Strict):
+    """A training method.
+
+    Class attributes:
+        key: its name in configs and on the command line.
+        head: the scalar head that it trains, if any, and `link`, what that head's number is.
+        saves: what kind of model comes out.
+    """
+
+    key: ClassVar[str]
+    head: ClassVar[Literal["value", "reward"] | None] = None
+    saves: ClassVar[Literal["causal", "value", "reward"]] = "causal"
+    entropy: ClassVar[bool] = False
+
+    @property
+    def link(self) -> Literal["probability", "real"]:
+        return "real"
+
+    @property
+    def needs_reference(self) -> bool:
+        return False
+
+    @property
+    def needs_logprobs(self) -> bool:
+        return True
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits of every log-prob in training, so that they are those of the sampler."""
+        return 1.0
+
+    def targets(self, node: Node) -> bool:
+        """Whether this node's tokens are learned from."""
+        return node.author in ("policy", "human")
+
+    def select(self, forest: Forest) -> Forest:
+        """The trees that can be learned from.
+
+        Raises:
+            TrainingError: there is none; says what was looked for.
+        """
+        raise NotImplementedError
+
+    def batch(self, packed: Packed, frozen: Frozen) -> Batch:
+        """Weights and streams of a micro-batch, computed once before the step's updates."""
+        raise NotImplementedError
+
+    def settle(self, batches: Sequence[Batch]) -> None:
+        """Whatever must see the whole step at once, such as normalising advantages."""
+
+    def terms(self, batch: Batch, outputs: Outputs) -> dict[str, Term]:
+        """The un-reduced terms. A term of scale 0 is only reported."""
+        raise NotImplementedError
+
+
+class Online(Recipe):
+    """A recipe that learns from what the policy itself writes: prompts in, rollouts scored, then updates."""
+
+    n: int = Field(8, ge=2, description="responses sampled for each prompt")
+    max_tokens: int = Field(256, ge=1, description="longest response")
+    sampling_temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    updates: int = Field(
+        1, ge=1, description="optimiser updates from one rollout, each on its own share of the prompts"
+    )
+    passes: int = Field(1, ge=1, description="times that each rollout is gone over")
+    parity_limit: float = Field(0.02, gt=0, description="refuse to train above this mean |replayed - sampled| in nats")
+    missing_limit: float = Field(0.05, ge=0, le=1, description="refuse to train above this share of missing rewards")
+
+    @property
+    def temperature(self) -> float:
+        return self.sampling_temperature
+
+    def sampling(self, seed: int) -> Sampling:
+        return Sampling(self.max_tokens, self.sampling_temperature, self.top_p, self.top_k, seed=seed)
+
+    def select(self, forest: Forest) -> Forest:
+        """Every prompt, bare."""
+        return forest.prompts()
+
+
+def report(values: Float[Tensor, "items"], unit: Literal["token", "step", "response", "pair"]) -> Term:
+    """A term that is reported and not descended."""
+    return Term(values.detach(), unit, scale=0.0)

@@ -1,0 +1,13 @@
+"""The built-in recipes, by the name that configs and the command line use."""
+
+from espalier.training.recipe import Recipe
+from espalier.training.recipes.dpo import DPO
+from espalier.training.recipes.grpo import GRPO
+from espalier.training.recipes.ppo import PPO
+from espalier.training.recipes.reward import Reward
+from espalier.training.recipes.sft import SFT
+from espalier.training.recipes.value import Value
+
+RECIPES: dict[str, type[Recipe]] = {recipe.key: recipe for recipe in (SFT, Reward, Value, DPO, GRPO, PPO)}
+
+__all__ = ["DPO", "GRPO", "PPO", "RECIPES", "SFT", "Reward", "Value"]

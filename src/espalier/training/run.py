@@ -1,0 +1,228 @@
+"""A run: a folder, a loop, and the promise that nothing finished is lost.
+
+config.toml          everything the run was told, with versions and the seed
+metrics.jsonl        a row a step; timings.jsonl beside it holds what depends on the clock
+trees/step-N.parquet the rollout of each checkpointed step (online recipes)
+checkpoints/step-N/  weights, moments; written aside, then renamed
+model/               the trained model, an ordinary Hugging Face folder
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+
+from espalier.engines.base import Engine
+from espalier.errors import ConfigError, TrainingError
+from espalier.models import Model
+from espalier.scorers import Scorer
+from espalier.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from espalier.training.config import Training, dump_toml
+from espalier.training.loop import Loop, make_optimizer, make_reference
+from espalier.training.metrics import Recorder, read_metrics
+from espalier.training.recipe import Online, Recipe
+from espalier.training.rollout import Actor
+from espalier.trees import Forest
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+"""Called after each step with the steps done, the total, and the step's metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `train` returns.
+
+    Attributes:
+        folder: the run folder.
+        model: the trained model, in memory.
+        steps: how many steps are done.
+        finished: False where Ctrl-C or SIGTERM stopped it early; `resume=True` goes on.
+    """
+
+    folder: Path
+    model: Model
+    steps: int
+    finished: bool
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return read_metrics(self.folder)
+
+
+def train(
+    recipe: Recipe,
+    model: Model,
+    forest: Forest,
+    training: Training | None = None,
+    *,
+    out: str | Path | None = None,
+    scorer: Scorer | None = None,
+    engine: Engine | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train `model` in place on `forest` as `recipe` says.
+
+    Args:
+        recipe: the method, such as `DPO(beta=0.1)`.
+        model: trained in place; only weights that require a gradient change.
+        forest: what to learn from; for an online recipe, the prompts.
+        training: how the loop runs; one epoch by default (100 steps for an online recipe).
+        out: the run folder, new or (with `resume`) that of the interrupted run; `runs/<recipe>-<n>` by default.
+        scorer: judges the rollouts of an online recipe.
+        engine: writes the rollouts; the model itself by default.
+        resume: go on from the newest checkpoint; starts afresh where there is none.
+        progress: called after each step.
+        notes: more tables for config.toml (where model and data came from).
+
+    Raises:
+        ConfigError: the folder holds another run, or the run to resume was configured otherwise.
+        TrainingError: nothing to learn from, a loss that is not finite, sampler and trainer that disagree.
+    """
+    online = isinstance(recipe, Online)
+    training = training or (Training(steps=100) if online else Training(epochs=1))
+    selected = recipe.select(forest)
+    if not len(selected):
+        raise TrainingError("the forest is empty: there is nothing to learn from")
+    folder = Path(out) if out is not None else _next_folder(recipe.key)
+    _settle_config(folder, recipe, training, notes or {}, resume)
+
+    if recipe.head and recipe.head not in model.heads:
+        torch.manual_seed(training.seed)
+        model.add_head(recipe.head, link=recipe.link)
+    optimizer = make_optimizer(model, training)
+    initial = _initial_policy(folder, recipe, model)
+    actor = _actor(model, engine, scorer) if online else None
+    total = training.total(len(selected))
+    reference = make_reference(model, initial, training, recipe.temperature)
+    loop = Loop(recipe, model, selected, training, total, optimizer, reference, actor)
+
+    store = folder / "checkpoints"
+    done = max(checkpoints(store), default=0) if resume else 0
+    if done:
+        load_checkpoint(store, done, model, optimizer)
+    recorder = Recorder(folder, resume_after=done - 1 if done else None)
+    saved = done
+
+    def save(step: int) -> None:
+        save_checkpoint(store, step, model, optimizer, training.keep)
+        if loop.rolled is not None:
+            loop.rolled.write(folder / "trees" / f"step-{step}.parquet")
+
+    with _deterministic(), _interruptible() as interrupted:
+        while done < total and not interrupted.is_set():
+            started = time.perf_counter()
+            metrics = loop.step(done)
+            recorder.write(done, metrics, {"seconds": time.perf_counter() - started})
+            done += 1
+            if done % training.checkpoint_every == 0 and done < total:
+                save(done)
+                saved = done
+            if progress is not None:
+                progress(done, total, metrics)
+        if saved != done:
+            save(done)
+    model.eval()
+    if done == total:
+        model.save(folder / "model", kind=recipe.saves)
+    return Run(folder, model, done, done == total)
+
+
+def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapping[str, Any], resume: bool) -> None:
+    """Write config.toml, or check that the one there says the same."""
+    settings = {"recipe": {"name": recipe.key, **recipe.model_dump()}, "training": training.model_dump()}
+    path = folder / "config.toml"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise ConfigError(f"{folder}: exists and is no run folder; choose another with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        versions = {name: version(name) for name in ("espalier", "torch", "transformers")}
+        path.write_text(dump_toml({**settings, **notes, "versions": versions}))
+        return
+    if not resume:
+        raise ConfigError(f"{folder}: holds a run already; resume it (--resume), or choose another folder with --out")
+    there = tomllib.loads(path.read_text())
+    mine = tomllib.loads(dump_toml(settings))
+    for table in ("recipe", "training"):
+        for key in sorted(there.get(table, {}).keys() | mine[table].keys()):
+            old, new = there.get(table, {}).get(key), mine[table].get(key)
+            if old != new:
+                raise ConfigError(f"{path}: {table}.{key} is {old!r}, but this run says {new!r}; resume with the same")
+
+
+def _initial_policy(folder: Path, recipe: Recipe, model: Model) -> Model | None:
+    """A frozen copy of the policy that the run started from, kept in the folder so that a resume has the same one."""
+    if not recipe.needs_reference or model.has_adapter:
+        return None
+    path = folder / "reference.safetensors"
+    initial = model.copy()
+    if path.exists():
+        load_model(initial, path)
+    else:
+        aside = path.with_suffix(".tmp")
+        save_model(initial, str(aside))
+        aside.replace(path)
+    return initial
+
+
+def _actor(model: Model, engine: Engine | None, scorer: Scorer | None) -> Actor:
+    if scorer is None:
+        raise ConfigError("an online recipe needs a scorer to judge the rollouts; pass scorer=...")
+    if engine is None:
+        from espalier.engines.local import LocalEngine
+
+        engine = LocalEngine(model)
+    return Actor(engine, scorer)
+
+
+def _next_folder(key: str) -> Path:
+    number = 1
+    while (folder := Path("runs") / f"{key}-{number}").exists():
+        number += 1
+    return folder
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Only deterministic kernels, so that a resumed run repeats the same bits."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end the run after the step in hand, with a checkpoint; a second one ends it at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: object) -> None:
+        asked.set()
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
