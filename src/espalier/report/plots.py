@@ -1,0 +1,90 @@
+"""The report's four plots: accuracy against tokens, training curves, reliability, over-optimisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
+from espalier.report.parts import Curve, Overoptimisation, Reliability
+from espalier.report.svg import Axis, Frame, chart, legend, tag
+
+DRAWN = 160
+"""More points than this in a small chart are drawn as bucket means."""
+
+
+def whole_percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _both(curves: Sequence[Curve]) -> list[float]:
+    return [value for curve in curves for value in (*curve.y, *curve.low, *curve.high)]
+
+
+def accuracy_chart(curves: Sequence[Curve], size: tuple[int, int] = (880, 360)) -> Markup:
+    """Accuracy against generated tokens a problem, which are on a log scale: twice the compute is one step."""
+    x = Axis.around([value for curve in curves for value in curve.x], "generated tokens per problem", log=True)
+    y = Axis.around(_both(curves), "accuracy", write=whole_percent)
+    return chart(curves, x, y, size, "Accuracy against generated tokens per problem, with 95 % intervals")
+
+
+def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) -> Markup | None:
+    """One metric over the steps that have it; None where no step has a finite value.
+
+    Long runs are drawn as the mean of neighbouring steps, in a band from the smallest to the largest of them.
+    """
+    points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name) is not None]
+    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    if not finite:
+        return None
+    each = math.ceil(len(finite) / DRAWN)
+    buckets = [finite[i : i + each] for i in range(0, len(finite), each)]
+    values = [[value for _, value in bucket] for bucket in buckets]
+    curve = Curve(
+        name,
+        [sum(step for step, _ in bucket) / len(bucket) for bucket in buckets],
+        [sum(bucket) / len(bucket) for bucket in values],
+        [min(bucket) for bucket in values],
+        [max(bucket) for bucket in values],
+    )
+    steps = [step for step, _ in finite]
+    x = Axis(min(steps), max(max(steps), min(steps) + 1), "step", many=4)
+    y = Axis.around(_both([curve]), unit, many=3)
+    return chart([curve], x, y, (320, 170), f"{name} over training steps", markers=False)
+
+
+def reliability_chart(of: Reliability) -> Markup:
+    """Observed share against forecast; on the diagonal the forecast is honest. Bars count the items."""
+    curve = Curve(
+        of.name,
+        [bin.predicted for bin in of.bins],
+        [bin.observed.estimate for bin in of.bins],
+        [bin.observed.low for bin in of.bins],
+        [bin.observed.high for bin in of.bins],
+    )
+    x, y = Axis(0, 1, "predicted", write=whole_percent), Axis(0, 1, "observed", write=whole_percent)
+    spot = Frame(x, y, (420, 320))
+    most = max(bin.count for bin in of.bins)
+    under = tag("line", "honest", x1=spot.x(0), y1=spot.y(0), x2=spot.x(1), y2=spot.y(1))
+    for bin in of.bins:
+        high = spot.y(0) - spot.y(0.18 * bin.count / most)
+        count = Markup("<title>{:,} items</title>").format(bin.count)
+        under += tag("rect", "count", count, x=spot.x(bin.predicted) - 5, y=spot.y(0) - high, width=10, height=high)
+    label = f"Reliability of {of.name}: observed against predicted share, with 95 % intervals"
+    return chart([curve], x, y, spot.size, label, under=under)
+
+
+def overoptimisation_charts(of: Overoptimisation) -> Markup:
+    """Proxy and truth along best-of-n: on one paper where both are shares, else one below the other."""
+    n = Axis.around([*of.proxy.x, *of.true.x], "n of best-of-n", log=True)
+    both = [of.proxy, of.true]
+    label = f"Proxy and true reward of best-of-n by {of.name}, with 95 % intervals"
+    if all(0 <= value <= 1 for value in _both(both)):
+        y = Axis.around(_both(both), "reward", write=whole_percent)
+        return legend([curve.name for curve in both]) + chart(both, n, y, (420, 320), label)
+    charts = [
+        chart([curve], n, Axis.around(_both([curve]), curve.name, many=4), (420, 190), f"{label}: {curve.name}")
+        for curve in both
+    ]
+    return Markup("").join(charts)
