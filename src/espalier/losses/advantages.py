@@ -42,14 +42,14 @@ def gae(
 ) -> Gae:
     """Generalised advantage estimation on padded sequences.
 
-    Schulman et al. 2016 (arXiv 1506.02438), equation 16: with `delta[t] = reward[t] + gamma * value[t+1] - value[t]`, the
-    advantage is the sum of `(gamma * lam)^l * delta[t+l]`. After a sequence's last step the value is 0.
+    Schulman et al. 2016 (arXiv 1506.02438), equation 16: with `delta[t] = reward[t] + gamma * value[t+1] - value[t]`,
+    the advantage is the sum of `(gamma * lam)^l * delta[t+l]`. After a sequence's last step the value is 0.
 
     Args:
         rewards: what came after each step; for an outcome reward, zeros but for the last step.
         values: of the state *before* each step (for tokens: at the token that predicts this one).
-        mask: which steps are the policy's. What is not (padding, a tool's tokens in the middle) is passed over: the step
-            before it is followed by the step after it. Nothing is read there, and 0 is returned.
+        mask: which steps are the policy's. What is not (padding, a tool's tokens in the middle) is passed over: the
+            step before it is followed by the step after it. Nothing is read there, and 0 is returned.
         gamma: the discount a step.
         lam: 0 trusts the value model for all but the next step, 1 only for the start.
     """

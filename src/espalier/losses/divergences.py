@@ -1,12 +1,12 @@
 """How far one policy is from another: estimators of KL(policy || reference) from samples, and the exact value.
 
-The estimators are those of Schulman's 2020 note, "Approximating KL divergence". Each takes the log-probs of tokens (or of
-whole responses) *that the policy sampled*, and its mean over samples estimates the divergence, in nats. PPO's "approximate
-KL", of the sampling policy to the trained one, is `k3(old_logprobs, logprobs)`.
+The estimators are those of Schulman's 2020 note, "Approximating KL divergence". Each takes the log-probs of tokens (or
+of whole responses) *that the policy sampled*, and its mean over samples estimates the divergence, in nats. PPO's
+"approximate KL", of the sampling policy to the trained one, is `k3(old_logprobs, logprobs)`.
 
-As a *loss* they are not what they estimate: over the policy's own samples the mean gradient of k1 is zero, that of k2 is
-the gradient of KL(policy || reference), and that of k3 is the gradient of KL(reference || policy) (Tang and Munos 2025,
-arXiv 2506.09477).
+As a *loss* they are not what they estimate: over the policy's own samples the mean gradient of k1 is zero, that of k2
+is the gradient of KL(policy || reference), and that of k3 is the gradient of KL(reference || policy) (Tang and Munos
+2025, arXiv 2506.09477).
 """
 
 from __future__ import annotations

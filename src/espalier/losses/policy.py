@@ -2,8 +2,8 @@
 
 The algorithms differ mostly in their advantages (`espalier.losses.advantages`), hardly in their loss: PPO and GRPO are
 `ppo_clip` with the advantages of a value model and of a group; RLOO is `reinforce` with leave-one-out advantages. What
-is left out here: the KL penalty (a term of its own, or part of the reward; see `espalier.losses.divergences`), and every
-choice of the denominator (the batch's weights).
+is left out here: the KL penalty (a term of its own, or part of the reward; see `espalier.losses.divergences`), and
+every choice of the denominator (the batch's weights).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def ppo_clip(
 ) -> Float[Tensor, "tokens"]:
     """PPO's clipped surrogate, negated: `-min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A)`.
 
-    Schulman et al. 2017 (arXiv 1707.06347), equation 7. GRPO, Shao et al. 2024 (arXiv 2402.03300), equation 3, takes the
-    same with the group's advantage on each token; `clip_high > clip_low` is the clip-higher of DAPO, Yu et al. 2025
+    Schulman et al. 2017 (arXiv 1707.06347), equation 7. GRPO, Shao et al. 2024 (arXiv 2402.03300), equation 3, takes
+    the same with the group's advantage on each token; `clip_high > clip_low` is the clip-higher of DAPO, Yu et al. 2025
     (arXiv 2503.14476), equation 8.
 
     Args:

@@ -62,7 +62,8 @@ def reduce(
             raise ValueError(f"term {name!r}: {tuple(term.values.shape)} values for {tuple(weight.shape)} {term.unit}s")
         if denominators[term.unit] <= 0:
             raise ValueError(f"term {name!r}: the whole step has no {term.unit} to learn from")
-        # An item of weight 0 may hold anything, inf included; 0 * inf must not reach the sum.
+        # An item of weight 0 may hold anything, inf included; 0 * inf must not reach the sum. (What it was computed
+        # from must still be finite where a gradient flows: the chain rule multiplies this zero by its derivative.)
         values = torch.where(weight > 0, term.values.float(), 0.0)
         share = (values * weight).sum() / denominators[term.unit]
         parts[name] = float(share.detach())

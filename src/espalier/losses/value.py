@@ -11,8 +11,8 @@ from torch import Tensor
 def bce(logits: Float[Tensor, "items"], outcome: Float[Tensor, "items"]) -> Float[Tensor, "items"]:
     """The negative log-likelihood of an outcome when P(success) = sigmoid(logit), in nats.
 
-    The outcome loss of Wang et al. 2024 (Math-Shepherd, arXiv 2312.08935), equation 1. Its optimum is the probability of
-    success from each state.
+    The outcome loss of Wang et al. 2024 (Math-Shepherd, arXiv 2312.08935), equation 1. Its optimum is the probability
+    of success from each state.
 
     Args:
         logits: the head's raw output.
@@ -24,7 +24,8 @@ def bce(logits: Float[Tensor, "items"], outcome: Float[Tensor, "items"]) -> Floa
 def mse(values: Float[Tensor, "items"], targets: Float[Tensor, "items"]) -> Float[Tensor, "items"]:
     """The squared error, whose optimum is the mean of the targets.
 
-    The loss of the token-level verifiers of Cobbe et al. 2021 (arXiv 2110.14168), and of every critic. Without the factor 1/2 that some write; a coefficient belongs into `Term.scale`.
+    The loss of the token-level verifiers of Cobbe et al. 2021 (arXiv 2110.14168), and of every critic. Without the
+    factor 1/2 that some write; a coefficient belongs into `Term.scale`.
     """
     return (values - targets).square()
 
