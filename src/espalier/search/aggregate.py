@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from espalier.errors import ConfigError
+from espalier.scorers.answers import final_number, marked_answer
 from espalier.trees import Forest, Node
 
 Extract = Callable[[str], str | None]
@@ -22,6 +23,16 @@ Extract = Callable[[str], str | None]
 
 Choose = Callable[[Sequence[Node]], Node | None]
 """The leaf that is chosen, or None where none can be."""
+
+
+def final_answer(text: str) -> str | None:
+    """The number that a response ends with, written canonically; where it has none, its marked answer as it stands.
+
+    >>> final_answer("A: 1,250.50"), final_answer("#### 2501/2"), final_answer("the answer is no")
+    ('2501/2', '2501/2', 'no')
+    """
+    number = final_number(text)
+    return marked_answer(text) if number is None else str(number)
 
 
 def candidates(leaves: Sequence[Node]) -> list[Node]:

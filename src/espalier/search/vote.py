@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from espalier.engines.base import Engine, Sampling
 from espalier.scorers.base import Scorer
-from espalier.search.aggregate import Extract, majority, weighted
+from espalier.search.aggregate import Extract, final_answer, majority, weighted
 from espalier.search.base import Found
 from espalier.search.chunk import Chunked
 from espalier.search.sample import sampled
@@ -26,7 +26,7 @@ class MajorityVote(Chunked):
 
     n: int = 8
     sampling: Sampling = field(default_factory=Sampling)
-    extract: Extract = field(kw_only=True)
+    extract: Extract = final_answer
     name = "majority-vote"
 
     def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
@@ -49,7 +49,7 @@ class WeightedVote(Chunked):
     n: int = 8
     sampling: Sampling = field(default_factory=Sampling)
     score: str = "value"
-    extract: Extract = field(kw_only=True)
+    extract: Extract = final_answer
     name = "weighted-vote"
 
     def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
