@@ -1,0 +1,181 @@
+"""Models from a folder, from the hub, or from a bare config: safetensors only, and no remote code."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from espalier.errors import ModelError
+from espalier.models.heads import DEFAULT_LINKS, SCORERS, HeadName, head_attribute
+from espalier.models.model import Model
+
+HEADS_FILE = "heads.safetensors"
+_ENDINGS = {"ForSequenceClassification": "reward", "ForTokenClassification": "value"}
+
+
+def from_config(
+    config: dict[str, Any] | PreTrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    seed: int = 0,
+    head: HeadName | None = None,
+) -> Model:
+    """A causal language model with fresh weights.
+
+    Args:
+        config: such as `{"model_type": "qwen2", "hidden_size": 128, "num_hidden_layers": 4, ...}`. The size of the
+            vocabulary and the special tokens come from the tokenizer.
+        seed: of the weights; torch's own generator is left as it was.
+        head: also a fresh head with its usual link: value a probability, reward a real number.
+
+    Raises:
+        ModelError: an unknown model type or key, or a vocabulary smaller than the tokenizer's.
+    """
+    if isinstance(config, dict):
+        config = _checked_config(config, tokenizer)
+    text = config.get_text_config()
+    if text.vocab_size < len(tokenizer):
+        raise ModelError(f"vocab_size is {text.vocab_size}, but the tokenizer has {len(tokenizer)} tokens")
+    text.bos_token_id, text.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
+    text.pad_token_id = tokenizer.pad_token_id
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hf = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    return _with_head(Model(hf.eval(), tokenizer), head)
+
+
+def load(
+    path: str | Path,
+    *,
+    head: HeadName | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> Model:
+    """A model and its tokenizer from a folder or a hub id, in evaluation mode.
+
+    Heads that were saved come back: those of a reward or value model, or those beside a causal model.
+
+    Args:
+        head: add a fresh head of this name, with its usual link, where the checkpoint has none.
+
+    Raises:
+        ModelError: no such folder, no safetensors, a config or tokenizer that is missing, weights that do not fit the
+            config, remote code needed, or more than one label.
+    """
+    folder = Path(path)
+    if folder.exists():
+        _check_folder(folder)
+    elif folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1:
+        raise ModelError(f"{path}: no such folder; give a Hugging Face model folder or a hub id such as 'org/name'")
+    where = str(path)
+    config = _read(AutoConfig, where, "config", trust_remote_code=False)
+    tokenizer = _read(AutoTokenizer, where, "tokenizer", trust_remote_code=False)
+    kind = next((k for a in config.architectures or () for e, k in _ENDINGS.items() if a.endswith(e)), "causal")
+    if kind != "causal" and config.num_labels != 1:
+        raise ModelError(f"{where}: a scorer with {config.num_labels} labels; expected 1 (a scalar head)")
+    hf, info = _read(
+        SCORERS.get(kind, AutoModelForCausalLM),
+        where,
+        "weights",
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    if info["missing_keys"]:
+        raise ModelError(
+            f"{where}: {len(info['missing_keys'])} weights of {type(hf).__name__} are not in the checkpoint, "
+            f"the first {sorted(info['missing_keys'])[0]!r}; is it the folder of another kind of model?"
+        )
+    if len(tokenizer) > hf.get_input_embeddings().num_embeddings:
+        raise ModelError(
+            f"{where}: the tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{hf.get_input_embeddings().num_embeddings}; tokenizer and weights do not belong together"
+        )
+    model = Model(hf.to(device).eval(), tokenizer)
+    links = (getattr(config, "espalier", None) or {}).get("heads", {})
+    if kind != "causal":
+        model.heads[kind] = getattr(hf, head_attribute(hf))
+        model._links[kind] = links.get(kind, DEFAULT_LINKS[kind])
+    elif links:
+        weights = load_file(folder / HEADS_FILE)
+        for name, link in links.items():
+            model.add_head(name, link=link)
+        model.heads.load_state_dict(weights)
+    return _with_head(model, head)
+
+
+def _with_head(model: Model, head: HeadName | None) -> Model:
+    if head is not None and head not in model.heads:
+        model.add_head(head, link=DEFAULT_LINKS[head])
+    return model
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is a file; expected a Hugging Face model folder")
+    found = sorted(p.name for p in folder.iterdir())
+    listing = ", ".join(found[:12]) or "nothing"
+    if "config.json" not in found:
+        raise ModelError(f"{folder}: no config.json (found {listing}); expected a folder written by save_pretrained")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'} is not JSON: {error}") from error
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        raise ModelError(
+            f"{folder}: model type {config.get('model_type')!r} needs code from the folder itself, and Espalier runs no "
+            "remote code; use a model type that transformers knows"
+        )
+    if not any(name.endswith(".safetensors") and name != HEADS_FILE for name in found):
+        raise ModelError(
+            f"{folder}: no .safetensors file (found {listing}); Espalier reads no pickled weights. Convert them with "
+            "transformers' save_pretrained where you trust their source"
+        )
+    if not {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json"} & set(found):
+        raise ModelError(f"{folder}: no tokenizer (found {listing}); save it there with tokenizer.save_pretrained")
+
+
+def _read(kind: Any, where: str, what: str, **options: Any) -> Any:
+    """`from_pretrained`, with whatever goes wrong told as one error."""
+    try:
+        return kind.from_pretrained(where, **options)
+    except Exception as error:  # transformers, safetensors and the hub raise errors of many families
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{where}: the {what} cannot be loaded: {reason}") from error
+
+
+def _checked_config(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
+    kind = config.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        near = difflib.get_close_matches(str(kind), list(CONFIG_MAPPING), n=3)
+        raise ModelError(f"unknown model_type {kind!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    default = AutoConfig.for_model(kind)
+    known = set(default.to_dict()) | set(default.attribute_map) | {"model_type", "attn_implementation"}
+    unknown = sorted(set(config) - known)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=3)
+        raise ModelError(
+            f"{kind} has no setting {unknown[0]!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
+        )
+    special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    settings = {"vocab_size": len(tokenizer), **config, **special}
+    settings.pop("model_type")
+    try:
+        return AutoConfig.for_model(kind, **settings)
+    except Exception as error:  # each config class checks its values in its own way
+        raise ModelError(f"{kind} config: {str(error).strip()}") from error

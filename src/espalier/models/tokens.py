@@ -1,0 +1,64 @@
+"""Text to token ids, segment by segment, so that a sampled segment keeps the tokens it was sampled as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from transformers import PreTrainedTokenizerBase
+
+from espalier.errors import ModelError
+from espalier.models.tokenizers import fingerprint
+from espalier.trees import Node, Tree
+
+
+def encode_node(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids of this segment alone.
+
+    A root gets the special tokens that the tokenizer itself puts at a start, unless its text already has them (a
+    rendered chat template, say). Other segments get none, but for the end-of-text token where `node.stop == "eos"`.
+
+    Raises:
+        ModelError: a character that the tokenizer does not know, or no end-of-text token where one is needed.
+    """
+    if node.token_ids is not None:
+        return node.token_ids
+    begins = node.parent is None and not (tokenizer.bos_token and node.text.startswith(tokenizer.bos_token))
+    ids = list(tokenizer(node.text, add_special_tokens=begins, verbose=False).input_ids)
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        raise ModelError(
+            f"the tokenizer does not know a character of {_short(node.text)}; "
+            "train it with that character (extra_chars) or use kind='bpe'"
+        )
+    if node.stop == "eos":
+        if tokenizer.eos_token_id is None:
+            raise ModelError("a complete response needs an end-of-text token; set tokenizer.eos_token")
+        ids.append(tokenizer.eos_token_id)
+    return ids
+
+
+def token_path(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token ids from the root to the end of `node`; the tree is not changed."""
+    return [token for segment in node.path() for token in encode_node(segment, tokenizer)]
+
+
+def encode(trees: Iterable[Tree], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Fill in `token_ids` wherever they are missing, and write the tokenizer's fingerprint on each root.
+
+    Raises:
+        ModelError: a tree holds token ids of another tokenizer.
+    """
+    mine = fingerprint(tokenizer)
+    for tree in trees:
+        theirs = tree.root.meta.get("tokenizer", mine)
+        if theirs != mine and any(node.token_ids is not None for node in tree.walk()):
+            raise ModelError(
+                f"tree {tree.id!r} has token ids of tokenizer {theirs}, but this model's tokenizer is {mine}; "
+                "use the model that made them, or clear the nodes' token_ids and logprobs"
+            )
+        for node in tree.walk():
+            node.token_ids = encode_node(node, tokenizer)
+        tree.root.meta["tokenizer"] = mine
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
