@@ -1,4 +1,9 @@
-"""Who says what is good."""
+"""Who says what is good. Scorers that are models load torch, and only when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from espalier.scorers.answers import final_number, marked_answer
 from espalier.scorers.base import Scorer
@@ -6,15 +11,28 @@ from espalier.scorers.leaves import Verifier
 from espalier.scorers.missing import MissingRateError, check_missing
 from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, NumericMatch
 
+if TYPE_CHECKING:
+    from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
+
 __all__ = [
     "ExactMatch",
     "FormatMatch",
+    "ImplicitReward",
     "MathMatch",
     "MissingRateError",
+    "ModelScorer",
     "NumericMatch",
+    "RewardScorer",
     "Scorer",
+    "ValueScorer",
     "Verifier",
     "check_missing",
     "final_number",
     "marked_answer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ImplicitReward", "ModelScorer", "RewardScorer", "ValueScorer"):
+        return getattr(import_module("espalier.scorers.models"), name)
+    raise AttributeError(f"module 'espalier.scorers' has no attribute {name!r}")
