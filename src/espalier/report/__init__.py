@@ -1,1 +1,37 @@
-"""report"""
+"""What a person sees: one page a run, tables and trees in the terminal, progress bars."""
+
+from espalier.report.html import write_html
+from espalier.report.parts import (
+    Bin,
+    Curve,
+    Difference,
+    Overoptimisation,
+    Reliability,
+    Report,
+    Row,
+    ShownTree,
+)
+from espalier.report.progress import Bar, track
+from espalier.report.run import view_run
+from espalier.report.save import from_json, to_json
+from espalier.report.terminal import print_tables, tables, tree_text
+
+__all__ = [
+    "Bar",
+    "Bin",
+    "Curve",
+    "Difference",
+    "Overoptimisation",
+    "Reliability",
+    "Report",
+    "Row",
+    "ShownTree",
+    "from_json",
+    "print_tables",
+    "tables",
+    "to_json",
+    "track",
+    "tree_text",
+    "view_run",
+    "write_html",
+]

@@ -41,7 +41,7 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        return self.interval.low > 0 or self.interval.high < 0
+        return self.interval.excludes(0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,183 @@
+"""A tree to browse: an overview of dots, and an outline that opens to the text of each step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from espalier.report.branches import Branch, branches
+from espalier.report.colour import Scale
+from espalier.report.figures import number
+from espalier.report.parts import ShownTree
+from espalier.report.svg import tag
+from espalier.trees import Node
+
+STOPPED = {
+    "eos": "the author ended the response here",
+    "stop": "paused at a stop string",
+    "length": "cut by the token limit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the page shows of a node."""
+
+    id: str
+    text: str
+    author: str
+    value: float | None
+    shown: str
+    colour: str
+    ink: str
+    missing: str
+    facts: list[tuple[str, str]]
+    verdict: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """A branch of the outline.
+
+    Attributes:
+        steps: of the branch.
+        closes: how many open branches end before it.
+        open: whether it is on the way to a chosen ending.
+        endings: how many endings hang below (1 for a branch that is one).
+    """
+
+    steps: list[Step]
+    closes: int
+    open: bool
+    endings: int
+
+
+class TreeView:
+    """Everything the page's template asks of a shown tree."""
+
+    def __init__(self, shown: ShownTree, index: int) -> None:
+        self.shown, self.tree, self.index = shown, shown.tree, index
+        values = [value for node in self.tree.walk() if (value := node.value(shown.score)) is not None]
+        self.scale = Scale.of(values)
+        self.chosen = {id(node) for node in shown.chosen}
+        self.names = {id(node): f"t{index}n{i}" for i, node in enumerate(self.tree.walk())}
+        self.title = shown.title or self.tree.id or f"problem {index + 1}"
+        self.leaves = self.tree.leaves()
+        self.right = sum(self.verdict(leaf) == "correct" for leaf in self.leaves)
+        self.judged = sum(self.verdict(leaf) != "" for leaf in self.leaves)
+        self.tokens = sum(len(node.token_ids or ()) for node in self.tree.walk() if node is not self.tree.root)
+        self.answer = self.tree.meta.get("answer")
+        ways = [node for leaf in shown.chosen for node in leaf.path()]
+        self.taken = {id(node) for node in ways}
+        self.below = self._endings()
+
+    def _endings(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for node in reversed(list(self.tree.walk())):
+            counts[id(node)] = sum(counts[id(child)] for child in node.children) or 1
+        return counts
+
+    def verdict(self, node: Node) -> str:
+        """`correct` or `wrong`, or "" where nobody said."""
+        value = node.value(self.shown.correct)
+        return "" if value is None else "correct" if value > 0.5 else "wrong"
+
+    def step(self, node: Node) -> Step:
+        score = node.scores.get(self.shown.score)
+        value = None if score is None else score.value
+        facts = []
+        if score is not None and score.spread is not None:
+            facts.append((f"± {number(score.spread)}", "one standard deviation of the value"))
+        if "visits" in node.meta:
+            facts.append((f"{node.meta['visits']} visits", "how often the search came through here"))
+        if node.token_ids is not None:
+            facts.append((f"{len(node.token_ids)} tokens", "length of this step"))
+        if node.is_leaf and node.stop is not None:
+            facts.append((node.stop, STOPPED[node.stop]))
+        for name, other in node.scores.items():
+            if name not in (self.shown.score, self.shown.correct):
+                written = "missing" if other.value is None else number(other.value)
+                facts.append((f"{name} {written}", other.missing or "another score"))
+        return Step(
+            id=self.names[id(node)],
+            text=node.text,
+            author=node.author,
+            value=value,
+            shown="-" if value is None else f"{value:.2f}",
+            colour="" if value is None else self.scale.colour(value),
+            ink="" if value is None else self.scale.ink(value),
+            missing="" if value is not None else (score.missing or "" if score else "this step was not scored"),
+            facts=facts,
+            verdict=self.verdict(node),
+            chosen=id(node) in self.chosen,
+        )
+
+    def outline(self) -> list[Outline]:
+        """The branches in order; the template opens one for each and closes as many as each says."""
+        lines, level = [], 0
+        for branch in branches(self.tree):
+            lines.append(self._line(branch, level - branch.level + 1))
+            level = branch.level
+        return lines
+
+    def _line(self, branch: Branch, closes: int) -> Outline:
+        nodes = branch.nodes
+        is_open = id(nodes[0]) in self.taken
+        return Outline([self.step(node) for node in nodes], closes, is_open, self.below[id(nodes[-1])])
+
+    @property
+    def depth(self) -> int:
+        """Of the deepest branch: how many stay open when the outline ends."""
+        found = branches(self.tree)
+        return found[-1].level if found else 0
+
+    def overview(self) -> Markup:
+        """Dots for nodes, coloured by value, from the prompt at the left to the endings; each links to its text."""
+        depths: dict[int, int] = {}
+        heights: dict[int, float] = {}
+        for node in self.tree.walk():
+            depths[id(node)] = 0 if node.parent is None else depths[id(node.parent)] + 1
+        for row, leaf in enumerate(self.tree.leaves() or [self.tree.root]):
+            heights[id(leaf)] = row
+        for node in reversed(list(self.tree.walk())):
+            if node.children:
+                heights[id(node)] = (heights[id(node.children[0])] + heights[id(node.children[-1])]) / 2
+        across = max(16.0, min(64.0, 760 / max(1, *depths.values())))
+        spots = {key: (14 + across * depth, 14 + 21 * heights[key]) for key, depth in depths.items()}
+        width = 44 + across * max(depths.values())
+        height = 28 + 21 * max(heights.values())
+        edges, dots = [], []
+        for node in self.tree.walk():
+            x, y = spots[id(node)]
+            if node.parent is not None:
+                px, py = spots[id(node.parent)]
+                middle = (px + x) / 2
+                kind = "edge taken" if id(node) in self.taken else "edge"
+                path = f"M{px:.1f} {py:.1f}C{middle:.1f} {py:.1f} {middle:.1f} {y:.1f} {x:.1f} {y:.1f}"
+                edges.append(tag("path", kind, d=path))
+            dots.append(self._dot(node, x, y))
+        return Markup(
+            '<svg class="overview" width="{:.0f}" height="{:.0f}" role="group" aria-label="{}">{}{}</svg>'
+        ).format(width, height, f"The tree of {self.title}", Markup("").join(edges), Markup("").join(dots))
+
+    def _dot(self, node: Node, x: float, y: float) -> Markup:
+        step = self.step(node)
+        parts = []
+        if step.chosen:
+            parts.append(tag("circle", "ring", cx=x, cy=y, r=9.5))
+        if node is self.tree.root:
+            parts.append(tag("rect", "dot root", x=x - 6, y=y - 6, width=12, height=12, rx=3))
+        elif step.value is None:
+            parts.append(tag("circle", "dot missing", cx=x, cy=y, r=6))
+        else:
+            parts.append(tag("circle", "dot", cx=x, cy=y, r=6, fill=step.colour))
+        if node.is_leaf and step.verdict:
+            mark = "✓" if step.verdict == "correct" else "✗"
+            parts.append(tag("text", f"verdict {step.verdict}", mark, x=x + 13, y=y + 4.5))
+        text = " ".join(node.text.split())
+        tip = f"{step.shown} · {text[:160]}{'…' if len(text) > 160 else ''}"
+        return Markup('<a href="#{}" data-tip="{}" aria-label="{}">{}</a>').format(
+            step.id, tip, tip[:80], Markup("").join(parts)
+        )
