@@ -60,11 +60,10 @@ class ModelScorer(ABC):
 
     def score(self, forest: Forest) -> Forest:
         """Score in place what has no score of this name yet. The trees of a stored forest are read and returned."""
+        start = time.perf_counter()
         forest = forest.load()
-        self.spent += Ledger(calls=1)
         with torch.inference_mode(), _evaluating(self.model):
             for cuts in self._passes(forest):
-                start = time.perf_counter()
                 packed = pack([cut.tree for cut in cuts], device=self.model.device)
                 originals = {copy: node for cut in cuts for copy, node in cut.originals.items()}
                 for copy, value in self.judge(packed):
@@ -72,8 +71,8 @@ class ModelScorer(ABC):
                         finite = math.isfinite(value)
                         score = Score(value) if finite else Score.absent(f"the model's output is {value}")
                         originals[copy].scores[self.name] = score
-                scored = self.passes * len(packed.token_ids)
-                self.spent += Ledger(scored=scored, seconds=time.perf_counter() - start)
+                self.spent += Ledger(scored=self.passes * len(packed.token_ids))
+        self.spent += Ledger(calls=1, seconds=time.perf_counter() - start)
         return forest
 
     def _passes(self, forest: Forest) -> Iterator[list[_Cut]]:

@@ -96,7 +96,8 @@ class Chunk:
         self.scorer.score(Forest(self.trees))
         weights = []
         for nodes in self._unjudged:
-            paths = {step: None for node in nodes for step in node.path()}
+            # A node without a parent was cut off again before it could be judged.
+            paths = {step: None for node in nodes if node.parent is not None for step in node.path()}
             weights.append(sum(len(step.token_ids or ()) for step in paths))
         for i, share in enumerate(_share_out((self.scorer.spent - before).scored, weights)):
             self.scored[i] += share
