@@ -1,7 +1,33 @@
 """The one record: trees of reasoning."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from espalier.trees.forest import Forest
 from espalier.trees.ledger import Ledger
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
 
-__all__ = ["AUTHORS", "STOPS", "Author", "Forest", "Ledger", "Node", "Score", "Stop", "Tree"]
+if TYPE_CHECKING:
+    from espalier.trees.parquet import ForestWriter, open_forest
+
+__all__ = [
+    "AUTHORS",
+    "STOPS",
+    "Author",
+    "Forest",
+    "ForestWriter",
+    "Ledger",
+    "Node",
+    "Score",
+    "Stop",
+    "Tree",
+    "open_forest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("ForestWriter", "open_forest"):  # they load pyarrow, which most work in memory never needs
+        return getattr(import_module("espalier.trees.parquet"), name)
+    raise AttributeError(f"module 'espalier.trees' has no attribute {name!r}")

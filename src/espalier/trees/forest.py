@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
 
+from espalier.errors import DataError, EspalierError
 from espalier.trees.node import Node, Tree
 
 
@@ -20,10 +22,15 @@ class Forest(Sequence[Tree]):
     >>> forest = Forest([Tree(Node("1+1=", "prompt"))])
     >>> len(forest), forest[0].prompt
     (1, '1+1=')
+
+    Attributes:
+        trees: the trees, in order.
+        skipped: the rows that `read(..., on_error="skip")` left out, each with its reason; empty for other forests.
     """
 
-    def __init__(self, trees: Iterable[Tree] = ()) -> None:
+    def __init__(self, trees: Iterable[Tree] = (), skipped: Iterable[DataError] = ()) -> None:
         self.trees: Sequence[Tree] = trees if isinstance(trees, Sequence) else list(trees)
+        self.skipped = list(skipped)
 
     def __len__(self) -> int:
         return len(self.trees)
@@ -41,7 +48,8 @@ class Forest(Sequence[Tree]):
         return self.trees[index]
 
     def __repr__(self) -> str:
-        return f"Forest({len(self)} trees)"
+        skipped = f", {len(self.skipped)} rows skipped" if self.skipped else ""
+        return f"Forest({len(self)} trees{skipped})"
 
     def nodes(self) -> Iterator[Node]:
         return (node for tree in self for node in tree.walk())
@@ -51,7 +59,13 @@ class Forest(Sequence[Tree]):
 
     def load(self) -> Forest:
         """The same forest with every tree in memory."""
-        return Forest(list(self.trees))
+        return Forest(list(self.trees), self.skipped)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Store the forest as Parquet: one file (`.parquet`) or a new folder; see `espalier.trees.parquet.write`."""
+        from espalier.trees.parquet import write
+
+        write(self, path)
 
     def filter(self, keep: Callable[[Tree], bool]) -> Forest:
         return Forest([tree for tree in self if keep(tree)])
@@ -68,13 +82,23 @@ class Forest(Sequence[Tree]):
         return self.filter(lambda tree: tree.prompt not in held), self.filter(lambda tree: tree.prompt in held)
 
     def merge(self) -> Forest:
-        """One tree for each distinct prompt, with the branches of all its trees. The first tree's id and meta stay."""
+        """One tree for each distinct prompt, with the branches of all its trees. The first tree's id and meta stay.
+
+        Raises:
+            EspalierError: two trees of a prompt hold tokens of different tokenizers.
+        """
         merged: dict[str, Tree] = {}
         for tree in self:
             first = merged.get(tree.prompt)
             if first is None:
                 merged[tree.prompt] = tree.copy()
-            else:
-                for child in tree.copy().root.children.copy():
-                    first.root.add(child.detach())
+                continue
+            mine, theirs = (root.meta.get("tokenizer") for root in (first.root, tree.root))
+            if mine and theirs and mine != theirs:
+                raise EspalierError(f"trees {first.id!r} and {tree.id!r} hold tokens of different tokenizers")
+            branches = tree.copy().root
+            if theirs and not mine:
+                first.root.meta["tokenizer"], first.root.token_ids = theirs, branches.token_ids
+            for child in branches.children.copy():
+                first.root.add(child.detach())
         return Forest(list(merged.values()))
