@@ -1,6 +1,8 @@
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from espalier.trees import Forest, Node, Tree
@@ -19,7 +21,7 @@ WORLD = Arithmetic(levels=(1, 2, 3, 4), largest=60)
 
 
 def tree_with(prompt: str, *leaves: Node) -> Tree:
-    tree = Tree(Node(prompt, "prompt"), meta={"answer": solve(prompt)[-1][1:]})
+    tree = Tree(Node(prompt, "prompt"), meta={"answer": str(eval(prompt.removesuffix("=\n")))})
     for leaf in leaves:
         tree.root.add(leaf)
     return tree
@@ -70,8 +72,14 @@ def test_a_world_that_is_too_small_says_so():
 @pytest.mark.parametrize(
     ("prompt", "response", "verdicts"),
     [
-        ("2+3*4-1=\n", "3*4=12\n12-1=11\n2+11=13\n#13", [True, True, True, True]),  # 2+(12-1): another order
+        ("2+3*4-1=\n", "3*4=12\n12-1=11\n2+11=13\n#13", [True, True, True, True]),
+        ("2+3*4-1=\n", "2-1=1\n4*3=12\n1+12=13\n#13", [True, True, True, True]),  # another order
         ("9-3+4=\n", "3+4=7\n9-7=2\n#2", [False, False, False]),  # 9-(3+4) is another problem
+        ("3-5+4=\n", "3-5=-2\n4-2=2\n#2", [False, False, False]),  # nothing goes below zero
+        ("3-5+4=\n", "4+3=7\n7-5=2\n#2", [True, True, True]),
+        ("2*3*4+2*3=\n", "2*3=6\n6*4=24\n2*3=6\n24+6=30\n#30", [True] * 5),  # either 2*3 may be meant at first
+        ("2*3*4+2*3=\n", "2*3=6\n6+6=12\n#12", [True, False, False]),
+        ("2+2=\n", "2+2=4\n4+2=6\n#6", [True, False, False]),  # each number is used once
         ("2+3*4=\n", "2+3=5\n5*4=20\n#20", [False, False, False]),  # precedence
         ("9-2*3=\n", "2*3=6\n9-6=3\n#3", [True, True, True]),
         ("2*3*4=\n", "3*4=12\n2*12=24\n#24", [True, True, True]),
@@ -104,6 +112,19 @@ def test_a_cut_response_is_wrong_and_a_pausing_one_is_not_judged():
     ArithmeticVerifier().score(Forest([tree_with("2+3=\n", cut, paused, unmarked, marked)]))
     assert [leaf.value("correct") for leaf in (cut, unmarked, marked)] == [0, 0, 1]
     assert "correct" not in paused.scores
+
+
+def test_worked_solutions_take_different_orders():
+    tree = WORLD.problems(4)[3]
+    orders = {"\n".join(solve(tree.prompt, np.random.default_rng(seed))) for seed in range(20)}
+    assert len(orders) > 5
+    assert all(all(check_steps(tree.prompt, order)) for order in orders)
+
+
+def test_no_number_on_the_way_leaves_the_range():
+    forest = Arithmetic(levels=(4,), largest=20).demonstrations(300)
+    numbers = [int(number) for leaf in forest.leaves() for number in re.findall(r"\d+", leaf.text)]
+    assert 100 < max(numbers) < 210
 
 
 def test_a_problem_of_another_world_is_missing_and_not_wrong():

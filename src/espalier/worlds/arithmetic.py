@@ -1,12 +1,15 @@
 r"""A world of multi-step arithmetic: problems without end, worked solutions, and an exact verdict on every step.
 
-A prompt is an expression; a response does one operation a line, in the order of precedence, and marks its answer:
+A prompt is an expression; a response does one operation a line and marks its answer:
 
     17+25*3-8=
     25*3=75
-    17+75=92
-    92-8=84
+    75-8=67
+    17+67=84
     #84
+
+An operation may join any two terms that are still there, so a problem has many right solutions, some easier than
+others, and independent ones can check each other. No number on the way is negative.
 
 Each step ends with a line break, so `stop=("\n",)` pauses a sampler after a step. The level of a problem is its
 number of operations.
@@ -15,9 +18,10 @@ number of operations.
 from __future__ import annotations
 
 import hashlib
-import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import permutations
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -29,11 +33,11 @@ Split = Literal["train", "held_out"]
 ALPHABET = "0123456789+-*=#\n"
 """Every character of this world's prompts and responses."""
 
-_NUMBER = r"(\d{1,12})"
-_STEP = re.compile(rf"{_NUMBER}([-+*]){_NUMBER}={_NUMBER}")
-_MARK = re.compile(rf"#{_NUMBER}")
-_APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+_MARK = re.compile(r"#(0|[1-9]\d*)")
 _HELD_OUT = 0.1
+
+State = tuple[tuple[str, tuple[int, ...]], ...]
+"""What is left to do: signed products, sorted, since their order does not matter. Empty once the answer is marked."""
 
 
 def split_of(prompt: str) -> Split:
@@ -42,73 +46,88 @@ def split_of(prompt: str) -> Split:
     return "held_out" if int.from_bytes(digest[:8]) < _HELD_OUT * 2**64 else "train"
 
 
-def solve(prompt: str) -> list[str]:
-    r"""The worked solution: one line a step, the marked answer last.
+def read(prompt: str) -> State:
+    r"""What a prompt asks for.
 
-    >>> solve("17+25*3-8=\n")
-    ['25*3=75', '17+75=92', '92-8=84', '#84']
+    >>> read("17+25*3-8=\n")
+    (('+', (3, 25)), ('+', (17,)), ('-', (8,)))
+
+    Raises:
+        ValueError: the text is not a problem of this world.
     """
-    terms, lines = _terms(prompt), []
-    while len(terms) > 1:
-        at = terms.index("*") if "*" in terms else 1
-        left, sign, right = terms[at - 1 : at + 2]
-        result = str(_APPLY[sign](int(left), int(right)))
-        lines.append(f"{left}{sign}{right}={result}")
-        terms[at - 1 : at + 2] = [result]
-    return [*lines, f"#{terms[0]}"]
+    if not re.fullmatch(r"\d+([-+*]\d+)*=\n", prompt):
+        raise ValueError(f"not a problem of the arithmetic world: {prompt!r}")
+    terms = re.findall(r"([-+]?)(\d+(?:\*\d+)*)", prompt)
+    return _state((sign or "+", tuple(map(int, factors.split("*")))) for sign, factors in terms)
+
+
+def moves(state: State) -> list[tuple[str, State]]:
+    r"""Every line that may be written next, with what it leaves to do.
+
+    >>> [line for line, _ in moves(read("17+25*3-8=\n"))]
+    ['3*25=75', '25*3=75', '17-8=9']
+    """
+    if len(state) == 1 and state[0][0] == "+" and len(state[0][1]) == 1:
+        return [(f"#{state[0][1][0]}", ())]
+    found = []
+    for at, (sign, factors) in enumerate(state):
+        for i, j in permutations(range(len(factors)), 2):
+            product = factors[i] * factors[j]
+            left = (sign, (product, *(factor for k, factor in enumerate(factors) if k not in (i, j))))
+            found.append((f"{factors[i]}*{factors[j]}={product}", _state([left, *state[:at], *state[at + 1 :]])))
+    for i, j in permutations([at for at, (_, factors) in enumerate(state) if len(factors) == 1], 2):
+        (first, (a,)), (second, (b,)) = state[i], state[j]
+        result = a + b if second == "+" else a - b
+        if first == "+" and result >= 0:
+            rest = (term for k, term in enumerate(state) if k not in (i, j))
+            found.append((f"{a}{second}{b}={result}", _state([("+", (result,)), *rest])))
+    return list(dict.fromkeys(found))
+
+
+def solve(prompt: str, rng: np.random.Generator) -> list[str]:
+    r"""A worked solution: one line a step, in an order that is drawn at random, the marked answer last.
+
+    >>> solve("17+25*3=\n", np.random.default_rng(0))
+    ['25*3=75', '75+17=92', '#92']
+    """
+    state, lines = read(prompt), []
+    while state:
+        choices = moves(state)
+        line, state = choices[rng.integers(len(choices))]
+        lines.append(line)
+    return lines
 
 
 def check_steps(prompt: str, response: str) -> list[bool]:
     r"""For each line of the response, whether it and all lines before it are right.
 
-    A line is right when it does, without error, an operation that may be done next, in any order that precedence
-    allows; the last one is right when it marks the only number left. After a wrong line nothing is right, because what
-    is left to do no longer gives the answer to the problem.
+    A line is right when it is one of the `moves` that the lines before it leave. After a wrong line nothing is right,
+    because what is left to do no longer gives the answer to the problem.
 
     >>> check_steps("2+3*4=\n", "3*4=12\n2+12=15\n#15")
     [True, False, False]
     """
-    terms: list[str] | None = _terms(prompt)
+    # Two terms can have the same factors, so a line may leave one of several states.
+    states = {read(prompt)}
     verdicts = []
     for line in response.removesuffix("\n").split("\n") if response else []:
-        terms = None if terms is None else _after(terms, line)
-        verdicts.append(terms is not None)
+        states = {after for state in states for move, after in moves(state) if move == line}
+        verdicts.append(bool(states))
     return verdicts
 
 
 def final_answer(response: str) -> str | None:
-    r"""The marked answer, without leading zeros, or None where the last line marks none.
+    r"""The marked answer, or None where the last line marks none.
 
     >>> final_answer("1+1=2\n#2"), final_answer("1+1=2")
     ('2', None)
     """
     found = _MARK.fullmatch(response.removesuffix("\n").split("\n")[-1])
-    return str(int(found[1])) if found else None
+    return found[1] if found else None
 
 
-def _terms(prompt: str) -> list[str]:
-    """The numbers and operators of a prompt, in order."""
-    terms = re.findall(r"\d+|[-+*]", prompt)
-    if "".join(terms) + "=\n" != prompt or not all(term.isdigit() != bool(i % 2) for i, term in enumerate(terms)):
-        raise ValueError(f"not a problem of the arithmetic world: {prompt!r}")
-    return terms
-
-
-def _after(terms: list[str], line: str) -> list[str] | None:
-    """What is left of the expression after the step that `line` writes, or None where the line is wrong."""
-    if mark := _MARK.fullmatch(line):
-        return [] if len(terms) == 1 and int(mark[1]) == int(terms[0]) else None
-    step = _STEP.fullmatch(line)
-    if step is None or int(step[4]) != _APPLY[step[2]](int(step[1]), int(step[3])):
-        return None
-    for at in range(1, len(terms), 2):
-        before, after = terms[at - 2 : at - 1], terms[at + 2 : at + 3]
-        operation = terms[at] == step[2] and int(terms[at - 1]) == int(step[1]) and int(terms[at + 1]) == int(step[3])
-        # Left to right, so nothing that is subtracted or multiplied may first be joined to its right neighbour.
-        free = before in ([], ["+"]) or (before == ["*"] == [terms[at]]) or (before == ["-"] and terms[at] == "*")
-        if operation and free and (terms[at] == "*" or after != ["*"]):
-            return [*terms[: at - 1], str(int(step[4])), *terms[at + 2 :]]
-    return None
+def _state(terms: Iterable[tuple[str, tuple[int, ...]]]) -> State:
+    return tuple(sorted((sign, tuple(sorted(factors))) for sign, factors in terms))
 
 
 class Arithmetic:
@@ -116,8 +135,8 @@ class Arithmetic:
 
     Args:
         levels: the numbers of operations to draw; each gets its equal share, in turn.
-        largest: the largest operand. A factor on the right of `*` has one digit, and every result on the way lies in
-            [0, 10 * (largest + 1)).
+        largest: the largest operand. A factor on the right of `*` has one digit, and no number on any way to the answer
+            reaches 10 * (largest + 1).
         operators: which of `+-*` to draw, each as often as the others.
 
     >>> Arithmetic(levels=(1, 2)).problems(2)[1].meta["level"]
@@ -129,7 +148,7 @@ class Arithmetic:
             raise ValueError(f"levels must be numbers of operations, at least 1, found {tuple(levels)}")
         if largest < 9:
             raise ValueError(f"largest must be at least 9, found {largest}")
-        if not operators or set(operators) - set(_APPLY):
+        if not operators or set(operators) - set("+-*"):
             raise ValueError(f"operators must be some of '+-*', found {operators!r}")
         self.levels = tuple(levels)
         self.largest = largest
@@ -157,15 +176,16 @@ class Arithmetic:
                     f"found only {i} different {split} problems, expected {n}: ask for fewer or raise levels"
                 )
             seen.add(prompt)
-            meta = {"answer": solve(prompt)[-1].removeprefix("#"), "level": level}
+            meta = {"answer": str(_totals(prompt)[1]), "level": level}
             trees.append(Tree(Node(prompt, "prompt"), f"{split}-{seed}-{i}", meta))
         return Forest(trees)
 
     def demonstrations(self, n: int, split: Split = "train", seed: int = 0) -> Forest:
         """`problems(n, split, seed)`, each with its worked solution as one finished leaf of a human author."""
+        rng = np.random.default_rng([seed, 2])
         forest = self.problems(n, split, seed)
         for tree in forest:
-            tree.root.add(Node("\n".join(solve(tree.prompt)), "human", stop="eos"))
+            tree.root.add(Node("\n".join(solve(tree.prompt, rng)), "human", stop="eos"))
         return forest
 
     def _draw(self, level: int, rng: np.random.Generator) -> str:
@@ -178,9 +198,15 @@ class Arithmetic:
             for sign, number, factor in zip(signs, numbers[1:], factors, strict=True):
                 terms += [str(sign), str(factor if sign == "*" else number)]
             prompt = "".join(terms) + "=\n"
-            results = [int(line.partition("=")[2]) for line in solve(prompt)[:-1]]
-            if all(0 <= result < 10 * (self.largest + 1) for result in results):
+            positive, total = _totals(prompt)
+            if 0 <= total <= positive < 10 * (self.largest + 1):
                 return prompt
+
+
+def _totals(prompt: str) -> tuple[int, int]:
+    """The sum of the positive terms, which is the largest number that can come up, and that of all terms."""
+    values = [prod(factors) if sign == "+" else -prod(factors) for sign, factors in read(prompt)]
+    return sum(value for value in values if value > 0), sum(values)
 
 
 class ArithmeticVerifier(Verifier):
