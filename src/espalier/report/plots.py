@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from markupsafe import Markup
 
@@ -33,13 +34,13 @@ def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) ->
     """One metric over the steps that have it; None where no step has a finite value.
 
     Long runs are drawn as the mean of neighbouring steps, in a band from the smallest to the largest of them.
+    A value that is not finite breaks the line.
     """
     points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name) is not None]
-    finite = [(step, value) for step, value in points if math.isfinite(value)]
-    if not finite:
+    if not any(math.isfinite(value) for _, value in points):
         return None
-    each = math.ceil(len(finite) / DRAWN)
-    buckets = [finite[i : i + each] for i in range(0, len(finite), each)]
+    each = math.ceil(len(points) / DRAWN)
+    buckets = [points[i : i + each] for i in range(0, len(points), each)]
     values = [[value for _, value in bucket] for bucket in buckets]
     curve = Curve(
         name,
@@ -48,7 +49,7 @@ def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) ->
         [min(bucket) for bucket in values],
         [max(bucket) for bucket in values],
     )
-    steps = [step for step, _ in finite]
+    steps = [step for step, _ in points]
     x = Axis(min(steps), max(max(steps), min(steps) + 1), "step", many=4)
     y = Axis.around(_both([curve]), unit, many=3)
     return chart([curve], x, y, (320, 170), f"{name} over training steps", markers=False)
@@ -77,7 +78,8 @@ def reliability_chart(of: Reliability) -> Markup:
 
 def overoptimisation_charts(of: Overoptimisation) -> Markup:
     """Proxy and truth along best-of-n: on one paper where both are shares, else one below the other."""
-    n = Axis.around([*of.proxy.x, *of.true.x], "n of best-of-n", log=True)
+    tried = sorted({*of.proxy.x, *of.true.x})
+    n = replace(Axis.around(tried, "n of best-of-n", log=True), at=tuple(tried))
     both = [of.proxy, of.true]
     label = f"Proxy and true reward of best-of-n by {of.name}, with 95 % intervals"
     if all(0 <= value <= 1 for value in _both(both)):

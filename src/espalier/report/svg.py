@@ -31,6 +31,7 @@ class Axis:
         log: equal ratios, not equal differences, are equally far apart.
         write: how a value is written.
         many: about how many ticks.
+        at: where the ticks are, instead of at round values.
     """
 
     low: float
@@ -39,6 +40,7 @@ class Axis:
     log: bool = False
     write: Callable[[float], str] = number
     many: int = 5
+    at: tuple[float, ...] = ()
 
     @classmethod
     def around(
@@ -72,17 +74,17 @@ class Axis:
         >>> Axis(40, 900, "", log=True).ticks()
         [50.0, 100.0, 200.0, 500.0]
         """
+        if self.at:
+            return list(self.at)
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            for steps in ((1,), (1, 3), (1, 2, 5)):
-                finer = [s * 10.0**p for p in powers for s in steps if self.low <= s * 10.0**p <= self.high]
-                if len(finer) >= 3:
-                    return finer
-            if len(finer) > 1:
-                return finer
+            for steps in ((1, 2, 5), (1, 3), (1,)):
+                round_values = [s * 10.0**p for p in powers for s in steps if self.low <= s * 10.0**p <= self.high]
+                if len(round_values) <= self.many + 1 or steps == (1,):
+                    return round_values
         rough = (self.high - self.low) / self.many
         size = 10 ** math.floor(math.log10(rough))
-        step = next(s * size for s in (1, 2, 5, 10) if s * size >= rough * 0.99)
+        step = next(s * size for s in (1, 2, 5, 10) if s * size >= 0.75 * rough)
         first = math.ceil(self.low / step - 1e-9)
         return [round(i * step, 12) for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 

@@ -120,7 +120,8 @@ def _ending(node: Node, correct: str, is_chosen: bool) -> str:
 
 def _cut(line: Text, words: str, ending: str, width: int) -> Text:
     """`line` with as many of `words` as the width leaves room for, and `ending` in full."""
-    said = Text(" ".join(words.split()))
+    # What a model wrote may hold escape sequences that a terminal would obey, or surrogates that it cannot print.
+    said = Text("".join(c if c.isprintable() else "\ufffd" for c in " ".join(words.split())))
     said.truncate(max(8, width - line.cell_len - len(ending)), overflow="ellipsis")
     style = "green" if "✓" in ending else "red" if "✗" in ending else "dim"
     return line.append_text(said).append(ending, style)

@@ -144,10 +144,11 @@ class TreeView:
         for node in reversed(list(self.tree.walk())):
             if node.children:
                 heights[id(node)] = (heights[id(node.children[0])] + heights[id(node.children[-1])]) / 2
-        across = max(16.0, min(64.0, 760 / max(1, *depths.values())))
-        spots = {key: (14 + across * depth, 14 + 21 * heights[key]) for key, depth in depths.items()}
-        width = 44 + across * max(depths.values())
-        height = 28 + 21 * max(heights.values())
+        across = max(18.0, min(120.0, 820 / max(1, *depths.values())))
+        down = 21 if len(self.leaves) <= 16 else 17
+        spots = {key: (14 + across * depth, 14 + down * heights[key]) for key, depth in depths.items()}
+        width, least = (44 + step * max(depths.values()) for step in (across, 18))
+        height = 28 + down * max(heights.values())
         edges, dots = [], []
         for node in self.tree.walk():
             x, y = spots[id(node)]
@@ -159,8 +160,9 @@ class TreeView:
                 edges.append(tag("path", kind, d=path))
             dots.append(self._dot(node, x, y))
         return Markup(
-            '<svg class="overview" width="{:.0f}" height="{:.0f}" role="group" aria-label="{}">{}{}</svg>'
-        ).format(width, height, f"The tree of {self.title}", Markup("").join(edges), Markup("").join(dots))
+            '<svg class="overview" viewBox="0 0 {0:.0f} {1:.0f}" style="max-width:{0:.0f}px;min-width:{2:.0f}px" '
+            'role="group" aria-label="The tree of {3}">{4}{5}</svg>'
+        ).format(width, height, least, self.title, Markup("").join(edges), Markup("").join(dots))
 
     def _dot(self, node: Node, x: float, y: float) -> Markup:
         step = self.step(node)

@@ -5,18 +5,22 @@ const trees = [...document.querySelectorAll(".tree")];
 function show(id) {
   for (const tree of trees) tree.hidden = tree.id !== id;
   if (pick) pick.value = id;
+  // The chosen answer is what people look for first.
+  const scroll = document.querySelector(`#${id} .scroll`), ring = scroll.querySelector(".ring");
+  if (ring) {
+    const box = scroll.getBoundingClientRect(), at = ring.getBoundingClientRect();
+    scroll.scrollTop += at.top - box.top - box.height / 2;
+  }
 }
-if (pick) {
-  show(trees[0].id);
-  pick.addEventListener("change", () => show(pick.value));
-}
+if (trees.length) show(trees[0].id);
+if (pick) pick.addEventListener("change", () => show(pick.value));
 
 // A link to a step opens what it lies in.
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const tree = target && target.closest(".tree");
   if (!tree) return;
-  if (pick) show(tree.id);
+  show(tree.id);
   for (let box = target.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   target.scrollIntoView({ block: "center" });
   target.focus({ preventScroll: true });
