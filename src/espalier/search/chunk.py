@@ -23,7 +23,7 @@ class Chunk:
     Attributes:
         trees: the trees.
         generated: tokens sampled for each tree, those of branches that were dropped afterwards included.
-        scored: tokens scored for each tree.
+        scored: tokens scored for each tree, as `score` shares them out.
     """
 
     def __init__(self, trees: Sequence[Tree], engine: Engine, scorer: Scorer | None, index: int) -> None:
@@ -84,8 +84,8 @@ class Chunk:
     def score(self, name: str, of: Sequence[Sequence[Node]]) -> None:
         """Let the scorer judge what is new; `of` are the nodes of each tree that the strategy will rank by it.
 
-        Tokens scored are shared out over the trees by the tokens on the paths to their new nodes, which is exact for a
-        scorer that runs those; the shares always add up to what the scorer spent.
+        What the scorer spent in tokens is shared out over the trees in proportion to the characters on the paths to
+        their new nodes (a prompt need not have token ids here): an estimate for each tree, exact in the sum.
 
         Raises:
             ConfigError: there is no scorer, or none of these nodes has a score called `name` now, not even missing.
@@ -98,7 +98,7 @@ class Chunk:
         for nodes in self._unjudged:
             # A node without a parent was cut off again before it could be judged.
             paths = {step: None for node in nodes if node.parent is not None for step in node.path()}
-            weights.append(sum(len(step.token_ids or ()) for step in paths))
+            weights.append(sum(len(step.text) for step in paths))
         for i, share in enumerate(_share_out((self.scorer.spent - before).scored, weights)):
             self.scored[i] += share
         self._unjudged = [[] for _ in self.trees]
@@ -118,7 +118,7 @@ class Chunked:
     Trees grow in place: if a search is stopped, the chunks that were done keep their branches.
 
     Attributes:
-        batch: how many trees grow together.
+        batch: how many trees grow together; with another number the same seed draws other samples.
         progress: called with (trees done, trees in all) after every chunk.
     """
 
