@@ -7,12 +7,15 @@ that a layer which is recomputed in the backward pass (activation checkpointing)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import flex_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -22,7 +25,7 @@ from espalier.models.plan import Plan
 NAME = "espalier_tree"
 
 
-class UnsupportedAttention(Exception):
+class UnsupportedAttentionError(Exception):
     """The layer asks for something that tree attention does not compute."""
 
 
@@ -40,7 +43,7 @@ def tree_attention(
     """The registered function: SDPA, over the plan's calls where `tree` is given.
 
     Raises:
-        UnsupportedAttention: the layer adds a bias, soft-caps its scores or has sinks.
+        UnsupportedAttentionError: the layer adds a bias, soft-caps its scores or has sinks.
     """
     if tree is None:
         return sdpa_attention_forward(
@@ -48,9 +51,10 @@ def tree_attention(
         )
     for name in ("softcap", "s_aux", "position_bias", "sinks"):
         if kwargs.get(name) is not None:
-            raise UnsupportedAttention(f"its attention uses {name}")
-    attend = _attend_flex if query.is_cuda else _attend_sdpa
-    return attend(query, key, value, tree, dropout, scaling), None
+            raise UnsupportedAttentionError(f"its attention uses {name}")
+    if query.is_cuda and not dropout:  # flex attention has no dropout
+        return _attend_flex(query, key, value, tree, scaling, _compiled_flex()), None
+    return _attend_sdpa(query, key, value, tree, dropout, scaling), None
 
 
 def _attend_sdpa(
@@ -84,23 +88,17 @@ def _rows(states: Float[Tensor, "1 heads tokens width"], rows: Tensor) -> Float[
 
 
 def _attend_flex(
-    query: Tensor, key: Tensor, value: Tensor, tree: Plan, dropout: float, scaling: float | None
+    query: Tensor, key: Tensor, value: Tensor, tree: Plan, scaling: float | None, flex: Callable[..., Tensor]
 ) -> Float[Tensor, "1 tokens heads value_width"]:
-    """One fused call on a GPU: a query sees the keys at or before it whose subtree it lies in."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    if dropout:
-        raise UnsupportedAttention("flex attention has no dropout; set the model's attention dropout to 0")
-    tokens, subtree_end = query.shape[2], tree.subtree_end
-
-    def visible(batch: Tensor, head: Tensor, q: Tensor, k: Tensor) -> Tensor:
-        return (k <= q) & (q < subtree_end[k])
-
-    mask = create_block_mask(visible, None, None, tokens, tokens, device=query.device.type)
-    out = torch.compile(flex_attention, dynamic=True)(
-        query, key, value, block_mask=mask, scale=scaling, enable_gqa=key.shape[1] != query.shape[1]
-    )
+    """One fused call, for a GPU: the block mask skips what no query of a block sees."""
+    grouped = key.shape[1] != query.shape[1]
+    out = flex(query, key, value, block_mask=tree.block_mask, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2)
+
+
+@cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    return torch.compile(flex_attention, dynamic=True)
 
 
 AttentionInterface.register(NAME, tree_attention)

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from espalier.errors import ModelError
-from espalier.models.attention import NAME, UnsupportedAttention
+from espalier.models.attention import NAME, UnsupportedAttentionError
 from espalier.models.logprobs import logit_rule, logprobs, output_layer
 from espalier.models.packing import Packed, pack
 from espalier.models.padded import padded_hidden
 from espalier.trees import Node, Tree
 
 
-def tree_hidden(trunk: PreTrainedModel, packed: Packed) -> Float[Tensor, "tokens width"]:
+def tree_hidden(trunk: nn.Module, packed: Packed) -> Float[Tensor, "tokens width"]:
     """The hidden states of all tokens, each prefix run once."""
     output = trunk(
         input_ids=packed.token_ids[None],
@@ -61,7 +61,7 @@ def tree_obstacle(hf: PreTrainedModel) -> str | None:
         hf.set_attn_implementation(NAME)
         try:
             found = tree_hidden(hf.base_model, packed)
-        except (UnsupportedAttention, TypeError, ValueError, RuntimeError, IndexError) as error:
+        except (UnsupportedAttentionError, TypeError, ValueError, RuntimeError, IndexError) as error:
             reason = f"a trial failed: {str(error).splitlines()[0]}"
         else:
             if _close(found, expected):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
@@ -21,6 +21,8 @@ from transformers import (
 from espalier.errors import ModelError
 from espalier.models.heads import DEFAULT_LINKS, SCORERS, HeadName, head_attribute
 from espalier.models.model import Model
+from espalier.models.quiet import no_bars
+from espalier.models.tokenizers import read_tokenizer
 
 HEADS_FILE = "heads.safetensors"
 _ENDINGS = {"ForSequenceClassification": "reward", "ForTokenClassification": "value"}
@@ -81,13 +83,13 @@ def load(
     elif folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1:
         raise ModelError(f"{path}: no such folder; give a Hugging Face model folder or a hub id such as 'org/name'")
     where = str(path)
-    config = _read(AutoConfig, where, "config", trust_remote_code=False)
-    tokenizer = _read(AutoTokenizer, where, "tokenizer", trust_remote_code=False)
+    config = _read(AutoConfig.from_pretrained, where, "config", trust_remote_code=False)
+    tokenizer = _read(read_tokenizer, where, "tokenizer")
     kind = next((k for a in config.architectures or () for e, k in _ENDINGS.items() if a.endswith(e)), "causal")
     if kind != "causal" and config.num_labels != 1:
         raise ModelError(f"{where}: a scorer with {config.num_labels} labels; expected 1 (a scalar head)")
     hf, info = _read(
-        SCORERS.get(kind, AutoModelForCausalLM),
+        SCORERS.get(kind, AutoModelForCausalLM).from_pretrained,
         where,
         "weights",
         config=config,
@@ -138,8 +140,8 @@ def _check_folder(folder: Path) -> None:
         raise ModelError(f"{folder / 'config.json'} is not JSON: {error}") from error
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(
-            f"{folder}: model type {config.get('model_type')!r} needs code from the folder itself, and Espalier runs no "
-            "remote code; use a model type that transformers knows"
+            f"{folder}: model type {config.get('model_type')!r} needs code of its own, and Espalier runs no remote "
+            "code; use a model type that transformers knows"
         )
     if not any(name.endswith(".safetensors") and name != HEADS_FILE for name in found):
         raise ModelError(
@@ -150,19 +152,20 @@ def _check_folder(folder: Path) -> None:
         raise ModelError(f"{folder}: no tokenizer (found {listing}); save it there with tokenizer.save_pretrained")
 
 
-def _read(kind: Any, where: str, what: str, **options: Any) -> Any:
-    """`from_pretrained`, with whatever goes wrong told as one error."""
+def _read(reader: Callable[..., Any], where: str, what: str, **options: Any) -> Any:
+    """What the reader reads, with whatever goes wrong told as one error and no progress bar."""
     try:
-        return kind.from_pretrained(where, **options)
+        with no_bars():
+            return reader(where, **options)
     except Exception as error:  # transformers, safetensors and the hub raise errors of many families
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"{where}: the {what} cannot be loaded: {reason}") from error
 
 
 def _checked_config(config: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedConfig:
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in CONFIG_MAPPING:
-        near = difflib.get_close_matches(str(kind), list(CONFIG_MAPPING), n=3)
+        near = difflib.get_close_matches(kind, list(CONFIG_MAPPING), n=3)
         raise ModelError(f"unknown model_type {kind!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
     default = AutoConfig.for_model(kind)
     known = set(default.to_dict()) | set(default.attribute_map) | {"model_type", "attn_implementation"}

@@ -127,8 +127,8 @@ class _LogProbs(torch.autograd.Function):
         for part in _chunks(len(ids), weight.shape[0]):
             logits = _logits(hidden[part], weight, bias, ctx.rule, normaliser.dtype)
             # d found / d logit = 1[token] - p;  d entropy / d logit = -p (log p + entropy)
-            log_p = logits - normaliser[part, None] if ctx.rule.cap is not None or ctx.entropy else None
-            p = (log_p if log_p is not None else logits.sub_(normaliser[part, None])).exp()
+            log_p = logits - normaliser[part, None]
+            p = log_p.exp()
             slope = -grad_found[part, None]
             if ctx.entropy:
                 slope = slope - grad_spread[part, None] * (

@@ -102,7 +102,7 @@ class Model(nn.Module):
             )
         return self._links[name]
 
-    def add_lora(self, rank: int = 8, alpha: float = 16, targets: str | list[str] = "all-linear") -> None:
+    def add_lora(self, rank: int = 8, alpha: int = 16, targets: str | list[str] = "all-linear") -> None:
         """Freeze the trunk and train low-rank updates of its linear layers instead; heads stay trainable."""
         if adapters.lora_layers(self.hf):
             raise ModelError("the model already has an adapter")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from espalier.models.packing import Packed
 
 
-def padded_hidden(trunk: PreTrainedModel, packed: Packed) -> Float[Tensor, "tokens width"]:
+def padded_hidden(trunk: nn.Module, packed: Packed) -> Float[Tensor, "tokens width"]:
     """The hidden states at the packed tokens, from a right-padded batch; a shared token is read from its first row."""
     start, end = packed.start.tolist(), packed.end.tolist()
     rows = [[token for segment in path for token in range(start[segment], end[segment])] for path in packed.paths]

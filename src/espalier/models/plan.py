@@ -8,11 +8,13 @@ once for a pack and serves every layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 # A call is allowed this much more work than its runs need, and this much for nothing: one call fewer is worth it.
 WASTE, FREE = 1.25, 16_384
@@ -33,14 +35,16 @@ class Call:
     mask: Float[Tensor, "runs_or_1 1 queries keys"] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Attributes:
-    queries: the token of every row of every call, flat; padding points at token 0.
-    keys: likewise for keys and values.
-    output: for each token, its row among `queries`.
-    calls: how the rows are cut into calls.
-    subtree_end: for each token, the end of the range of tokens that have it on their path.
+    """How packed tokens attend.
+
+    Attributes:
+        queries: the token of every row of every call, flat; padding points at token 0.
+        keys: likewise for keys and values.
+        output: for each token, its row among `queries`.
+        calls: how the rows are cut into calls.
+        subtree_end: for each token, the end of the range of tokens that have it on their path.
     """
 
     queries: Int[Tensor, "query_rows"]
@@ -48,6 +52,19 @@ class Plan:
     output: Int[Tensor, "tokens"]
     calls: list[Call]
     subtree_end: Int[Tensor, "tokens"]
+
+    @cached_property
+    def block_mask(self) -> BlockMask:
+        """The whole pattern for flex attention: a query sees the keys up to itself in whose subtree it lies."""
+        subtree_end = self.subtree_end
+        tokens, device = len(subtree_end), subtree_end.device
+
+        def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key <= query) & (query < subtree_end[key])
+
+        return create_block_mask(
+            visible, None, None, tokens, tokens, device=device.type, _compile=device.type == "cuda"
+        )
 
 
 @dataclass(frozen=True, slots=True)

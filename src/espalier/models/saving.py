@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from espalier.errors import ModelError
 from espalier.models.adapters import merged_state
-from espalier.models.heads import SCORERS, empty_scorer, head_attribute
+from espalier.models.heads import empty_scorer, head_attribute
 from espalier.models.loading import HEADS_FILE
+from espalier.models.quiet import no_bars
+from espalier.models.tokenizers import fingerprint
 
 if TYPE_CHECKING:
     from espalier.models.model import Model
@@ -42,13 +45,28 @@ def save(model: Model, folder: Path, kind: str = "causal") -> None:
     aside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    target.save_pretrained(aside)
+    with no_bars():
+        target.save_pretrained(aside)
     model.tokenizer.save_pretrained(aside)
     if kind == "causal" and heads:
         save_file(
             {name: t.detach().contiguous().cpu() for name, t in model.heads.state_dict().items()}, aside / HEADS_FILE
         )
+    _check_tokenizer(model, aside)
     _replace(aside, folder)
+
+
+def _check_tokenizer(model: Model, aside: Path) -> None:
+    """Say where `AutoTokenizer` would not give back the tokenizer that was saved; see `read_tokenizer`."""
+    if type(model.tokenizer) is PreTrainedTokenizerFast:
+        other = AutoTokenizer.from_pretrained(aside)
+        if fingerprint(other) != model.fingerprint:
+            warnings.warn(
+                f"for model type {model.hf.config.model_type!r}, AutoTokenizer puts {type(other).__name__} in the place "
+                "of this folder's tokenizer; espalier.load reads it rightly, other tools need PreTrainedTokenizerFast "
+                "(model types qwen3 and llama keep their tokenizer everywhere)",
+                stacklevel=4,
+            )
 
 
 def _causal(hf: PreTrainedModel) -> PreTrainedModel:

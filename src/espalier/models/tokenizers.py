@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 EOS = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -62,8 +64,31 @@ def train_tokenizer(
     )
 
 
+def read_tokenizer(where: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder or hub id, as its files describe it.
+
+    For some model types (qwen2 among them) `AutoTokenizer` puts the family's own rules in the place of those in the
+    files, which is wrong for a tokenizer that was trained here; so a declared plain tokenizer is read plainly.
+    """
+    declared = get_tokenizer_config(where).get("tokenizer_class")
+    plain = declared in ("TokenizersBackend", "PreTrainedTokenizerFast")
+    return (PreTrainedTokenizerFast if plain else AutoTokenizer).from_pretrained(where, trust_remote_code=False)
+
+
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Sixteen hexadecimal digits that two tokenizers share only if they give the same token ids for every text."""
+    known = _known.get(tokenizer)
+    state = (len(tokenizer), tokenizer.eos_token_id)
+    if known is None or known[0] != state:
+        _known[tokenizer] = known = (state, _digest(tokenizer))
+    return known[1]
+
+
+# A digest of a large vocabulary takes a second, and every call of `encode` asks for it.
+_known: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[tuple[int, int | None], str]] = WeakKeyDictionary()
+
+
+def _digest(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules: dict = json.loads(backend.to_str()) if backend is not None else {}
     # Padding and truncation change with each call; the vocabulary is hashed below, sorted.

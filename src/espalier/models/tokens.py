@@ -25,9 +25,10 @@ def encode_node(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     begins = node.parent is None and not (tokenizer.bos_token and node.text.startswith(tokenizer.bos_token))
     ids = list(tokenizer(node.text, add_special_tokens=begins, verbose=False).input_ids)
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        unknown = [c for c in node.text if tokenizer.unk_token_id in tokenizer(c, add_special_tokens=False).input_ids]
         raise ModelError(
-            f"the tokenizer does not know a character of {_short(node.text)}; "
-            "train it with that character (extra_chars) or use kind='bpe'"
+            f"the tokenizer does not know {''.join(dict.fromkeys(unknown))!r} in {node.text[:60]!r}; "
+            "train it with those characters (extra_chars) or use kind='bpe'"
         )
     if node.stop == "eos":
         if tokenizer.eos_token_id is None:
@@ -58,7 +59,3 @@ def encode(trees: Iterable[Tree], tokenizer: PreTrainedTokenizerBase) -> None:
         for node in tree.walk():
             node.token_ids = encode_node(node, tokenizer)
         tree.root.meta["tokenizer"] = mine
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:57] + "...")
