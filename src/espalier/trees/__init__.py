@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from espalier.trees.forest import Forest
 from espalier.trees.ledger import Ledger
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
+from espalier.trees.readers import read
+from espalier.trees.views import Group, Pair, chains, groups, pairs, split_steps, steps
 
 if TYPE_CHECKING:
     from espalier.trees.parquet import ForestWriter, open_forest
@@ -18,12 +20,20 @@ __all__ = [
     "Author",
     "Forest",
     "ForestWriter",
+    "Group",
     "Ledger",
     "Node",
+    "Pair",
     "Score",
     "Stop",
     "Tree",
+    "chains",
+    "groups",
     "open_forest",
+    "pairs",
+    "read",
+    "split_steps",
+    "steps",
 ]
 
 
