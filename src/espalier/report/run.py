@@ -62,7 +62,7 @@ def read_run(folder: Path) -> Report:
         trees=found.trees or _trees(folder),
         settings=found.settings or settings,
     )
-    if report == Report(report.title):
+    if not (audit.exists() or report.training or report.trees):
         raise ConfigError(f"{folder}: nothing to show; expected metrics.jsonl, trees/*.parquet or audit.json in it")
     return report
 

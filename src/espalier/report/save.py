@@ -29,7 +29,7 @@ def to_json(report: Report) -> str:
     for name in ("rows", "differences", "curves", "reliability", "overoptimisation"):
         saved[name] = [asdict(part) for part in getattr(report, name)]
     saved["trees"] = [_tree_to_dict(shown) for shown in report.trees]
-    return json.dumps(saved, ensure_ascii=False)
+    return json.dumps(saved)
 
 
 def from_json(text: str, file: str = "audit.json") -> Report:

@@ -9,6 +9,7 @@ import math
 import sys
 
 import numpy as np
+import pytest
 
 from espalier.audit.intervals import Interval
 from espalier.report import (
@@ -103,6 +104,16 @@ def training(steps: int, seed: int) -> list[dict[str, float]]:
             row["loss"] = float("nan")
         rows.append(row)
     return rows
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    return sample()
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    return HOSTILE
 
 
 def sample() -> Report:
