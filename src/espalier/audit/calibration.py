@@ -68,8 +68,8 @@ def ece(
 ) -> Interval:
     """Expected calibration error: by how much the score is off, averaged over bins: `sum n_b/n |right_b - score_b|`.
 
-    Naeini et al. 2015. Noise in small bins counts as error, so that on few answers even a perfect scorer is above 0, and
-    its interval too: compare with `ece_floor`. With equal mass no bin is nearly empty.
+    Naeini et al. 2015. Noise in small bins counts as error, so that on few answers even a perfect scorer is above 0,
+    and its interval too: compare with `ece_floor`. With equal mass no bin is nearly empty.
 
     Raises:
         ValueError: a score is not a probability.
@@ -88,8 +88,8 @@ def ece(
 def ece_floor(scores: Float[ndarray, "items"], *, bins: int = 10, binning: Binning = "width") -> float:
     """The `ece` to expect of a perfectly calibrated scorer that gave these very scores: what is only noise.
 
-    With independent labels the error of a bin is close to normal with variance `sum s(1 - s)`, of which the mean absolute
-    value is known. Labels that are alike within a problem raise it somewhat.
+    With independent labels the error of a bin is close to normal with variance `sum s(1 - s)`, of which the mean
+    absolute value is known. Labels that are alike within a problem raise it somewhat.
 
     Raises:
         ValueError: a score is not a probability.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from espalier.audit.calibration import Bin, brier, ece, ece_floor, is_probability, reliability
 from espalier.audit.intervals import LEVEL, RESAMPLES, Interval, proportion
 from espalier.audit.judged import judged
@@ -92,13 +94,14 @@ def audit_scorer(
     """
     data = judged(forest, score, label)
     scores, labels, lengths, problems = data.scores, data.labels, data.lengths, data.problems
-    count = len(set(problems.tolist()))
+    count = len(np.unique(problems))
     if count < 2:
         raise ValueError(f"an audit needs responses to at least 2 problems, found {count}")
     drawn: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     mixed = labels.any() and not labels.all()
-    within = sum(labels[problems == p].any() and not labels[problems == p].all() for p in set(problems.tolist()))
-    varied = len(set(scores.tolist())) > 1 and len(set(lengths.tolist())) > 1
+    right, of = np.bincount(problems, labels), np.bincount(problems)
+    within = np.sum((right > 0) & (right < of))
+    varied = np.ptp(scores) > 0 and np.ptp(lengths) > 0
     probability = is_probability(scores)
     return ScorerAudit(
         score,
