@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 import torch
 
-from espalier.losses import gae, group, leave_one_out, reinforce, whiten
+from espalier.losses import gae, group, leave_one_out, reinforce
 
 ALL = torch.tensor([True, True, True])
 
@@ -120,9 +120,3 @@ def test_leave_one_out_with_reinforce_is_an_unbiased_policy_gradient() -> None:
         loss = loss + chance * reinforce(logprobs[drawn], advantages).mean()
     (estimate,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(-estimate, exact)
-
-
-def test_whiten_uses_only_what_the_mask_keeps() -> None:
-    advantages = torch.tensor([[1.0, 3.0], [torch.nan, 5.0]])
-    whitened = whiten(advantages, torch.tensor([[True, True], [False, True]]))
-    torch.testing.assert_close(whitened, torch.tensor([[-1.2247449, 0.0], [0.0, 1.2247449]]))

@@ -1,6 +1,6 @@
 """Pure functions on tensors, one value an item; `reduce` alone owns the denominators."""
 
-from espalier.losses.advantages import Gae, Grouped, gae, group, leave_one_out, whiten
+from espalier.losses.advantages import Gae, Grouped, gae, group, leave_one_out
 from espalier.losses.divergences import k1, k2, k3, kl
 from espalier.losses.policy import clipped, ppo_clip, reinforce
 from espalier.losses.preference import dpo, logistic, margin
@@ -35,5 +35,4 @@ __all__ = [
     "reduce",
     "reinforce",
     "totals",
-    "whiten",
 ]

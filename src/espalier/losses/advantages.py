@@ -109,21 +109,6 @@ def leave_one_out(
     return Grouped((deviation * others[index]).to(rewards.dtype), counted)
 
 
-@torch.no_grad()
-def whiten(
-    advantages: Float[Tensor, "*items"], mask: Bool[Tensor, "*items"], eps: float = 1e-8
-) -> Float[Tensor, "*items"]:
-    """Shifted and scaled to mean 0 and standard deviation 1 over the masked items of the whole rollout; 0 elsewhere.
-
-    Call it before the rollout is cut into micro-batches, or the result depends on the cut.
-    """
-    inside = advantages[mask].double()
-    deviation = inside - inside.mean()
-    whitened = torch.zeros_like(advantages)
-    whitened[mask] = (deviation / (deviation.square().mean().sqrt() + eps)).to(advantages.dtype)
-    return whitened
-
-
 def _centred(
     rewards: Float[Tensor, "responses"], groups: Int[Tensor, "responses"], known: Bool[Tensor, "responses"]
 ) -> tuple[Float[Tensor, "responses"], Float[Tensor, "groups"], Int[Tensor, "responses"], Bool[Tensor, "responses"]]:
