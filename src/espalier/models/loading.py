@@ -35,7 +35,7 @@ def from_config(
     seed: int = 0,
     head: HeadName | None = None,
 ) -> Model:
-    """A causal language model with fresh weights.
+    """A causal language model with fresh weights, in evaluation mode.
 
     Args:
         config: such as `{"model_type": "qwen2", "hidden_size": 128, "num_hidden_layers": 4, ...}`. The size of the
@@ -56,7 +56,7 @@ def from_config(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hf = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-    return _with_head(Model(hf.eval(), tokenizer), head)
+    return _with_head(Model(hf, tokenizer), head)
 
 
 def load(
@@ -108,7 +108,7 @@ def load(
             f"{where}: the tokenizer has {len(tokenizer)} tokens, the model only "
             f"{hf.get_input_embeddings().num_embeddings}; tokenizer and weights do not belong together"
         )
-    model = Model(hf.to(device).eval(), tokenizer)
+    model = Model(hf.to(device), tokenizer)
     links = (getattr(config, "espalier", None) or {}).get("heads", {})
     if kind != "causal":
         model.heads[kind] = getattr(hf, head_attribute(hf))
@@ -124,7 +124,7 @@ def load(
 def _with_head(model: Model, head: HeadName | None) -> Model:
     if head is not None and head not in model.heads:
         model.add_head(head, link=DEFAULT_LINKS[head])
-    return model
+    return model.eval()
 
 
 def _check_folder(folder: Path) -> None:

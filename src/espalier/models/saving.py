@@ -62,9 +62,9 @@ def _check_tokenizer(model: Model, aside: Path) -> None:
         other = AutoTokenizer.from_pretrained(aside)
         if fingerprint(other) != model.fingerprint:
             warnings.warn(
-                f"for model type {model.hf.config.model_type!r}, AutoTokenizer puts {type(other).__name__} in the place "
-                "of this folder's tokenizer; espalier.load reads it rightly, other tools need PreTrainedTokenizerFast "
-                "(model types qwen3 and llama keep their tokenizer everywhere)",
+                f"for model type {model.hf.config.model_type!r}, AutoTokenizer puts {type(other).__name__} in the "
+                "place of this folder's tokenizer; espalier.load reads it rightly, other tools need "
+                "PreTrainedTokenizerFast (model types qwen3 and llama keep their tokenizer everywhere)",
                 stacklevel=4,
             )
 

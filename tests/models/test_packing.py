@@ -1,0 +1,111 @@
+"""What pack lays down, against small cases counted by hand."""
+
+import pytest
+import torch
+
+from espalier.errors import ModelError
+from espalier.models import pack
+from espalier.trees import Node, Tree
+
+
+def hand_made() -> Tree:
+    """Prompt a b; children c d (with child e, and an empty one) and f."""
+    root = Node("", "prompt", token_ids=[10, 11])
+    first = root.add(Node("", token_ids=[12, 13]))
+    first.add(Node("", token_ids=[14]))
+    first.add(Node("", token_ids=[]))
+    root.add(Node("", token_ids=[15]))
+    return Tree(root, "t")
+
+
+def test_a_tree_is_laid_as_counted_by_hand():
+    packed = pack([hand_made(), hand_made()])
+    assert packed.token_ids.tolist() == [10, 11, 12, 13, 14, 15] * 2
+    assert packed.positions.tolist() == [0, 1, 2, 3, 4, 2] * 2
+    assert packed.segment.tolist() == [0, 0, 1, 1, 2, 4, 5, 5, 6, 6, 7, 9]
+    assert packed.parent.tolist() == [-1, 0, 1, 1, 0, -1, 5, 6, 6, 5]
+    assert packed.start.tolist()[:5] == [0, 2, 4, 5, 5]
+    assert packed.end.tolist()[:5] == [2, 4, 5, 5, 6]
+    assert packed.targets.tolist() == [2, 3, 4, 5, 8, 9, 10, 11]
+    assert packed.predictors.tolist() == [1, 2, 3, 1, 7, 8, 9, 7]
+    assert packed.target_segment.tolist() == [1, 1, 2, 4, 6, 6, 7, 9]
+    assert packed.last.tolist()[:5] == [1, 3, 4, 3, 5]
+    assert packed.leaves.tolist() == [2, 3, 4, 7, 8, 9]
+
+
+def test_flat_packing_repeats_each_path_and_keeps_the_order_of_leaves():
+    packed = pack([hand_made()], shared=False)
+    assert packed.token_ids.tolist() == [10, 11, 12, 13, 14, 10, 11, 12, 13, 10, 11, 15]
+    assert packed.positions.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 0, 1, 2]
+    assert packed.leaves.tolist() == [2, 5, 7]
+    assert [packed.nodes[i] for i in packed.leaves] == hand_made_leaves(packed)
+
+
+def hand_made_leaves(packed) -> list[Node]:
+    return packed.trees[0].leaves()
+
+
+def test_leaf_sums_add_each_path_once_and_pass_gradients_on():
+    packed = pack([hand_made()])
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0], requires_grad=True)
+    sums = packed.leaf_sums(values)
+    assert sums.tolist() == [7.0, 3.0, 8.0]
+    (sums * torch.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert values.grad.tolist() == [11.0, 11.0, 1.0, 100.0]
+
+
+def test_the_caller_says_which_segments_are_targets_and_a_root_keeps_its_first_token_out():
+    packed = pack([hand_made()], targets=lambda node: node.author == "prompt")
+    assert packed.targets.tolist() == [1]
+    assert packed.predictors.tolist() == [0]
+
+
+def test_a_tree_without_token_ids_or_without_a_prompt_token_is_refused():
+    with pytest.raises(ModelError, match="'x' has a node without token ids; call encode"):
+        pack([Tree(Node("hello", "prompt"), "x")])
+    empty = Node("", "prompt", token_ids=[])
+    empty.add(Node("", token_ids=[1]))
+    with pytest.raises(ModelError, match="'y': its prompt has no token"):
+        pack([Tree(empty, "y")])
+
+
+def test_no_trees_make_an_empty_pack():
+    packed = pack([])
+    assert len(packed.token_ids) == len(packed.leaves) == 0
+    assert packed.leaf_sums(torch.zeros(0)).shape == (0,)
+
+
+def test_the_plan_lets_a_token_see_its_path_and_nothing_else(trees):
+    packed = pack(trees)
+    rows, keys = 0, 0
+    seen = {}
+    for call in packed.plan.calls:
+        for run in range(call.runs):
+            key = packed.plan.keys[keys + run * call.keys :][: call.keys]
+            for q in range(call.queries):
+                row = rows + run * call.queries + q
+                mask = torch.zeros(q + 1) if call.mask is None else call.mask.expand(call.runs, -1, -1, -1)[run, 0, q]
+                visible = key[: len(mask)][mask == 0]
+                seen[row] = visible.tolist()
+        rows += call.runs * call.queries
+        keys += call.runs * call.keys
+    for token in range(len(packed.token_ids)):
+        path, segment = [], int(packed.segment[token])
+        while segment >= 0:
+            path = [t for t in range(packed.start[segment], packed.end[segment]) if t <= token] + path
+            segment = int(packed.parent[segment])
+        assert seen[int(packed.plan.output[token])] == path
+        flex = [k for k in range(token + 1) if token < packed.plan.subtree_end[k]]
+        assert flex == path
+
+
+def test_runs_of_one_shape_share_a_call():
+    roots = []
+    for _ in range(4):
+        root = Node("", "prompt", token_ids=[1] * 20)
+        for _ in range(8):
+            root.add(Node("", token_ids=[2] * 60))
+        roots.append(Tree(root))
+    calls = pack(roots).plan.calls
+    assert [(c.runs, c.queries, c.keys) for c in calls] == [(4, 80, 80), (28, 60, 80)]
+    assert calls[1].mask.shape == (1, 1, 60, 80)
