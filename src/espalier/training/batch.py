@@ -70,7 +70,7 @@ class Paths:
 
 def paths(packed: Packed) -> Paths:
     """Where each response's target tokens are."""
-    of_segment = packed.target_segment()
+    of_segment = packed.target_segment
     segments = torch.arange(len(packed.nodes))
     first = torch.searchsorted(of_segment, segments).tolist()
     last = torch.searchsorted(of_segment, segments, right=True).tolist()

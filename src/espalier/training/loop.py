@@ -99,6 +99,7 @@ class Loop:
         seed = self.training.seed * 1_000_003 + number
         self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
         grown = list(self.rolled)
+        encode(grown, self.model.tokenizer)
         metrics["parity"] = self._parity(grown)
         if metrics["parity"] > recipe.parity_limit:
             raise TrainingError(

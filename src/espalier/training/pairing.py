@@ -9,7 +9,7 @@ from espalier.errors import TrainingError
 from espalier.models import Packed
 from espalier.training.batch import Batch, leaf_nodes
 from espalier.training.recipe import Recipe
-from espalier.trees import Forest, Tree
+from espalier.trees import Forest
 from espalier.trees.views import pairs
 
 
@@ -33,8 +33,7 @@ class Paired(Recipe):
     def paired(self, packed: Packed) -> Batch:
         """The pairs of every tree in `packed`; each weighs the same."""
         position = {id(leaf): i for i, leaf in enumerate(leaf_nodes(packed))}
-        trees = [Tree(node) for node in packed.nodes if node.parent is None]
-        found = [pair for tree in trees for pair in pairs(tree, self.by, self.least_margin)]
+        found = [pair for tree in dict.fromkeys(packed.trees) for pair in pairs(tree, self.by, self.least_margin)]
         chosen = torch.tensor([position[id(pair.chosen)] for pair in found], dtype=torch.long)
         rejected = torch.tensor([position[id(pair.rejected)] for pair in found], dtype=torch.long)
         return Batch(packed, {"pair": torch.ones(len(found))}, pairs=(chosen, rejected))

@@ -63,7 +63,7 @@ def sampled_logprobs(packed: Packed) -> Float[Tensor, "targets"]:
     Raises:
         TrainingError: a response carries none.
     """
-    of_segment = packed.target_segment()
+    of_segment = packed.target_segment
     values: list[float] = []
     for segment, count in zip(*torch.unique_consecutive(of_segment, return_counts=True), strict=True):
         node: Node = packed.nodes[int(segment)]

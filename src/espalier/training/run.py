@@ -26,6 +26,7 @@ from safetensors.torch import load_model, save_model
 from espalier.engines.base import Engine
 from espalier.errors import ConfigError, TrainingError
 from espalier.models import Model
+from espalier.models.adapters import lora_layers
 from espalier.scorers import Scorer
 from espalier.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from espalier.training.config import Training, dump_toml
@@ -164,7 +165,7 @@ def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapp
 
 def _initial_policy(folder: Path, recipe: Recipe, model: Model) -> Model | None:
     """A frozen copy of the policy that the run started from, kept in the folder so that a resume has the same one."""
-    if not recipe.needs_reference or model.has_adapter:
+    if not recipe.needs_reference or lora_layers(model.hf):
         return None
     path = folder / "reference.safetensors"
     initial = model.copy()

@@ -1,0 +1,224 @@
+"""`espalier sample | score | search`: forests in, forests out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from espalier.errors import ConfigError
+
+if TYPE_CHECKING:
+    from espalier.trees import Forest
+
+Columns = Annotated[list[str] | None, Parameter(consume_multiple=True)]
+
+
+def sample(
+    *,
+    model: str,
+    data: str,
+    out: Path,
+    n: int = 8,
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    stop: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    seed: int = 0,
+    limit: int | None = None,
+    columns: Columns = None,
+) -> None:
+    """Sample n responses to each prompt and write the forest.
+
+    A second call with the same --out goes on where the first one was stopped.
+
+    For example:
+
+        espalier sample --model runs/sft/model --data problems.jsonl --out runs/samples -n 8 --max-tokens 128
+
+    Args:
+        model: folder or hub id.
+        data: prompts; responses that the file has are left out.
+        out: folder for the forest's shards.
+        n: responses for each prompt.
+        max_tokens: longest response.
+        temperature: 0 is greedy.
+        top_p: nucleus; 1 keeps all.
+        top_k: 0 keeps all.
+        stop: strings that end a response.
+        seed: same seed, same responses.
+        limit: only the first so many prompts.
+        columns: our column names to the file's, as in prompt=question.
+    """
+    from espalier.engines.base import Sampling
+    from espalier.engines.local import LocalEngine
+    from espalier.models import load
+    from espalier.report.progress import track
+    from espalier.trees import ForestWriter, open_forest
+
+    prompts = open_prompts(data, columns, limit)
+    policy = load(model)
+    engine = LocalEngine(policy)
+    done = len(open_forest(out)) if out.exists() else 0
+    sampling = Sampling(max_tokens, temperature, top_p, top_k, tuple(stop or ()), seed)
+    with ForestWriter(out, append=True) as writer, track("sample", len(prompts), "prompts") as bar:
+        bar.advance(done)
+        for chunk, index in _chunks(prompts, 64, done):
+            roots = [tree.root for tree in chunk]
+            chunk_sampling = Sampling(**{**_asdict(sampling), "seed": seed * 1_000_003 + index})
+            for root, nodes in zip(roots, engine.extend(roots, n, chunk_sampling), strict=True):
+                for node in nodes:
+                    root.add(node)
+            for tree in chunk:
+                writer.write(tree)
+            writer.flush()
+            bar.advance(len(chunk), note=f"{engine.spent.generated:,} tokens")
+    print(f"{len(prompts)} trees with {n} responses each: {out}")
+
+
+def score(forest: str, *, scorer: str, out: Path) -> None:
+    """Put a score on every node that the scorer can judge, and write the forest.
+
+    For example:
+
+        espalier score runs/samples --scorer numeric --out runs/judged
+
+    Args:
+        forest: a forest, or rows with responses.
+        scorer: exact, numeric, math, arithmetic, format:REGEX, or a saved reward or value model's folder.
+        out: folder for the scored forest.
+    """
+    from espalier.cli.settings import open_scorer
+    from espalier.report.progress import track
+    from espalier.trees import ForestWriter, read
+
+    trees = read(forest)
+    judge = open_scorer(scorer)
+    given = missing = 0
+    with ForestWriter(out) as writer, track(f"score {judge.name}", len(trees), "trees") as bar:
+        for chunk, _ in _chunks(trees, 64, 0):
+            for tree in judge.score(chunk):
+                scores = [node.scores[judge.name] for node in tree.walk() if judge.name in node.scores]
+                given, missing = given + len(scores), missing + sum(found.is_missing for found in scores)
+                writer.write(tree)
+            bar.advance(len(chunk), note=f"{missing} of {given} missing")
+    print(f"{given} scores {judge.name!r}, {missing} of them missing: {out}")
+
+
+def search(
+    *,
+    model: str,
+    data: str,
+    out: Path,
+    strategy: Literal["greedy", "majority", "best-of-n", "weighted", "beam"] = "weighted",
+    scorer: str | None = None,
+    verifier: str | None = None,
+    n: int = 8,
+    width: int = 4,
+    max_tokens: int = 256,
+    temperature: float = 1.0,
+    step: str = "\\n",
+    seed: int = 0,
+    limit: int | None = None,
+    columns: Columns = None,
+) -> None:
+    """Search for answers with a scorer's help; write the forest, and print accuracy and cost.
+
+    For example:
+
+        espalier search --model runs/sft/model --scorer runs/value/model --strategy beam --data problems.jsonl
+        --verifier numeric --out runs/beam
+
+    Args:
+        model: folder or hub id of the policy.
+        data: prompts, with reference answers in the column answer where a verifier is to judge.
+        out: folder for the grown forest.
+        strategy: how to spend the tokens.
+        scorer: guides best-of-n, weighted and beam.
+        verifier: says which answers are right, for the table.
+        n: samples (for beam: width times expand).
+        width: beams that live on.
+        max_tokens: longest response (for beam: longest step).
+        temperature: of the samples.
+        step: the string that ends a step, for beam.
+        seed: same seed, same search.
+        limit: only the first so many prompts.
+        columns: our column names to the file's, as in prompt=question.
+    """
+    from espalier.cli.settings import open_scorer
+    from espalier.engines.base import Sampling
+    from espalier.engines.local import LocalEngine
+    from espalier.models import load
+    from espalier.report import Report, print_tables
+    from espalier.report.progress import track
+
+    prompts = open_prompts(data, columns, limit).load()
+    judge = open_scorer(scorer) if scorer else None
+    if strategy in ("best-of-n", "weighted", "beam") and judge is None:
+        raise ConfigError(f"--strategy {strategy} needs --scorer to go by")
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    with track(strategy, len(prompts), "prompts") as bar:
+        seen = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal seen
+            bar.advance(done - seen)
+            seen = done
+
+        chosen = _strategy(strategy, judge, n, width, sampling, step.encode().decode("unicode_escape"), progress)
+        found = chosen.search(prompts, LocalEngine(load(model)), judge)
+    for tree, answer in zip(found.forest, found.answers, strict=True):
+        if answer is not None:
+            answer.meta["chosen"] = strategy
+        tree.meta["strategy"] = strategy
+    if verifier:
+        open_scorer(verifier).score(found.forest)
+    found.forest.write(out)
+    if verifier:
+        from espalier.cli.audit import table_row
+
+        print_tables(Report(title=strategy, rows=[table_row(strategy, found)]))
+    cost = found.ledger
+    print(
+        f"{cost.generated:,} tokens generated, {cost.prefilled:,} prefilled, {cost.scored:,} scored, "
+        f"{cost.seconds:.1f} s: {out}"
+    )
+
+
+def open_prompts(data: str, columns: list[str] | None, limit: int | None) -> Forest:
+    """The bare problems of a file or forest."""
+    from espalier.cli.settings import parse_columns
+    from espalier.trees import read
+
+    forest = read(data, columns=parse_columns(columns) if columns else None)
+    return (forest[:limit] if limit is not None else forest).prompts()
+
+
+def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: str, progress: Any) -> Any:
+    from espalier import search as room
+    from espalier.scorers import final_answer
+
+    by = judge.name if judge is not None else "value"
+    if name == "greedy":
+        return room.Greedy(max_tokens=sampling.max_tokens, progress=progress)
+    if name == "majority":
+        return room.MajorityVote(n, sampling, extract=final_answer, progress=progress)
+    if name == "best-of-n":
+        return room.BestOfN(n, sampling, by, progress=progress)
+    if name == "weighted":
+        return room.WeightedVote(n, sampling, by, extract=final_answer, progress=progress)
+    return room.StepBeam(width, max(1, n // width), sampling, by, step, progress=progress)
+
+
+def _chunks(forest: Forest, size: int, first: int) -> Iterator[tuple[Forest, int]]:
+    for start in range(first, len(forest), size):
+        yield forest[start : start + size].load(), start
+
+
+def _asdict(record: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(record)
