@@ -41,7 +41,7 @@ def write(forest: Iterable[Tree], path: str | os.PathLike[str]) -> None:
     """
     with ForestWriter(path) as writer:
         for tree in forest:
-            writer.add(tree)
+            writer.write(tree)
 
 
 class ForestWriter:
@@ -55,7 +55,7 @@ class ForestWriter:
     >>> from espalier.trees import Node, Tree
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with ForestWriter(f"{folder}/trees") as writer:
-    ...         writer.add(Tree(Node("1+1=", "prompt")))
+    ...         writer.write(Tree(Node("1+1=", "prompt")))
     ...     with ForestWriter(f"{folder}/trees", append=True) as writer:
     ...         len(writer)  # a job that was stopped goes on from here
     1
@@ -108,7 +108,7 @@ class ForestWriter:
         """Trees written, those that were there before included."""
         return self._trees
 
-    def add(self, tree: Tree) -> None:
+    def write(self, tree: Tree) -> None:
         """Write one more tree. It is stored as it is now; later changes to it are not.
 
         Raises:
