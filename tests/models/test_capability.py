@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from espalier.errors import ModelError
+from espalier.models import encode, from_config, pack, train_tokenizer
 from espalier.models import model as module
-from espalier.models import pack
+from espalier.models.capability import check_logits, tree_obstacle
 from espalier.trees import Node, Tree
 
 HYBRID = {
@@ -74,16 +75,27 @@ def test_a_sliding_window_is_a_tree_until_a_path_is_longer(build, monkeypatch):
     torch.testing.assert_close(found, own_logprobs(model, long), atol=1e-5, rtol=1e-5)
 
 
-def test_the_trial_leaves_modes_and_random_numbers_as_they_were(build, trees):
+def test_the_trial_leaves_modes_and_random_numbers_as_they_were(build):
     model = build("gpt2").train()
     model.hf.transformer.h[0].eval()
     state = torch.get_rng_state()
-    with torch.no_grad():
-        model(pack(trees))
+    assert tree_obstacle(model.hf) is None
+    check_logits(model.hf)
+    assert torch.equal(torch.get_rng_state(), state)
     assert not model.hf.transformer.h[0].training
     assert model.hf.transformer.h[1].training
-    model.eval()
-    torch.set_rng_state(state)
+
+
+def test_the_trial_fits_a_tiny_vocabulary_and_context():
+    tokenizer = train_tokenizer(["a"], kind="char")
+    model = from_config({"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 4}, tokenizer)
+    root = Node("a", "prompt")
+    root.add(Node("a", stop="eos"))
+    root.add(Node("aa"))
+    trees = [Tree(root)]
+    encode(trees, tokenizer)
+    packed = pack(trees)
+    torch.testing.assert_close(packed.leaf_sums(model(packed, layout="tree").logprobs), own_logprobs(model, trees))
 
 
 def test_logits_changed_in_an_unknown_way_are_refused(build, trees):

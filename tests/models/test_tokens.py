@@ -1,7 +1,9 @@
 """Trees get token ids segment by segment, and never those of another model by mistake."""
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from espalier.errors import ModelError
 from espalier.models import encode, encode_node, fingerprint, token_path, train_tokenizer
@@ -32,6 +34,18 @@ def test_the_start_token_comes_once_and_the_end_token_only_after_a_complete_resp
     assert end.token_ids[-1] == starts.eos_token_id
     assert token_path(end, starts) == root.token_ids + step.token_ids + end.token_ids
     assert encode_node(Node("<s>12", "prompt"), starts) == root.token_ids
+
+
+def test_a_tokenizer_that_starts_texts_with_a_space_puts_none_inside_a_response():
+    backend = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Metaspace(prepend_scheme="first")
+    backend.train_from_iterator([TEXT, "\n"], trainers.BpeTrainer(special_tokens=["<unk>", "</s>"]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="<unk>")
+    root = Node("12", "prompt")
+    leaf = root.add(Node("34")).add(Node(" one"))
+    assert tokenizer.decode(token_path(leaf, tokenizer)) == "1234 one"
+    assert tokenizer.convert_ids_to_tokens(encode_node(root, tokenizer))[0].startswith("▁")
 
 
 def test_token_path_leaves_the_tree_as_it_was(tokenizer):

@@ -56,7 +56,7 @@ def tree_obstacle(hf: PreTrainedModel) -> str | None:
     if before not in ("sdpa", NAME):
         return f"its attention runs as {before!r}, not 'sdpa'"
     with _quiet(hf):
-        packed = _trial(hf.device)
+        packed = _trial(hf)
         expected = padded_hidden(hf.base_model, packed)
         hf.set_attn_implementation(NAME)
         try:
@@ -79,7 +79,7 @@ def check_logits(hf: PreTrainedModel) -> None:
     """
     layer = output_layer(hf)
     with _quiet(hf):
-        packed = _trial(hf.device)
+        packed = _trial(hf)
         ids = packed.token_ids[:3]
         hidden = hf.base_model(input_ids=ids[None], use_cache=False).last_hidden_state[0, :2]
         found, _ = logprobs(hidden, ids[1:], layer.weight, layer.bias, logit_rule(hf))
@@ -92,13 +92,19 @@ def check_logits(hf: PreTrainedModel) -> None:
         )
 
 
-def _trial(device: torch.device) -> Packed:
-    root = Node("", "prompt", token_ids=[0, 1, 2])
-    first = root.add(Node("", token_ids=[3, 4]))
-    first.add(Node("", token_ids=[5, 1]))
-    first.add(Node("", token_ids=[2]))
-    root.add(Node("", token_ids=[6, 3, 2]))
-    return pack([Tree(root)], device=device)
+def _trial(hf: PreTrainedModel) -> Packed:
+    """A tree with a fork below a fork, small enough for a vocabulary and a context of a few tokens."""
+    tokens = hf.get_input_embeddings().num_embeddings
+
+    def node(*ids: int) -> Node:
+        return Node("", "policy", token_ids=[i % tokens for i in ids])
+
+    root = node(0, 1)
+    first = root.add(node(2))
+    first.add(node(3))
+    first.add(node(1))
+    root.add(node(4, 0))
+    return pack([Tree(root)], device=hf.device)
 
 
 def _close(found: Tensor, expected: Tensor, dtype: torch.dtype | None = None) -> bool:

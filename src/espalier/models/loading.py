@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import cached_file
 
 from espalier.errors import ModelError
 from espalier.models.heads import DEFAULT_LINKS, SCORERS, HeadName, head_attribute
@@ -114,7 +115,7 @@ def load(
         model.heads[kind] = getattr(hf, head_attribute(hf))
         model._links[kind] = links.get(kind, DEFAULT_LINKS[kind])
     elif links:
-        weights = load_file(folder / HEADS_FILE)
+        weights = _read(_heads, where, "heads")
         for name, link in links.items():
             model.add_head(name, link=link)
         model.heads.load_state_dict(weights)
@@ -125,6 +126,10 @@ def _with_head(model: Model, head: HeadName | None) -> Model:
     if head is not None and head not in model.heads:
         model.add_head(head, link=DEFAULT_LINKS[head])
     return model.eval()
+
+
+def _heads(where: str) -> dict[str, torch.Tensor]:
+    return load_file(cached_file(where, HEADS_FILE))
 
 
 def _check_folder(folder: Path) -> None:

@@ -22,8 +22,11 @@ def encode_node(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """
     if node.token_ids is not None:
         return node.token_ids
-    begins = node.parent is None and not (tokenizer.bos_token and node.text.startswith(tokenizer.bos_token))
-    ids = list(tokenizer(node.text, add_special_tokens=begins, verbose=False).input_ids)
+    if node.parent is None:
+        begins = not (tokenizer.bos_token and node.text.startswith(tokenizer.bos_token))
+        ids = list(tokenizer(node.text, add_special_tokens=begins, verbose=False).input_ids)
+    else:
+        ids = _continuation(node.text, tokenizer)
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
         unknown = [c for c in node.text if tokenizer.unk_token_id in tokenizer(c, add_special_tokens=False).input_ids]
         raise ModelError(
@@ -35,6 +38,22 @@ def encode_node(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
             raise ModelError("a complete response needs an end-of-text token; set tokenizer.eos_token")
         ids.append(tokenizer.eos_token_id)
     return ids
+
+
+def _continuation(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of a text that goes on from another: some tokenizers put a space before what they take for a start."""
+
+    def split(piece: str) -> list[int]:
+        return list(tokenizer(piece, add_special_tokens=False, verbose=False).input_ids)
+
+    if not text or tokenizer.convert_ids_to_tokens(split("a")[:1]) in (["a"], [tokenizer.unk_token]):
+        return split(text)
+    before, both = split("\n"), split("\n" + text)
+    if both[: len(before)] != before:
+        raise ModelError(
+            f"the tokenizer cannot encode {text[:60]!r} as a continuation; it joins it with what stands before"
+        )
+    return both[len(before) :]
 
 
 def token_path(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
