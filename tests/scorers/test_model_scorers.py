@@ -97,6 +97,19 @@ def test_only_what_is_new_is_scored_and_only_its_path_is_run():
     assert new.value("value") == pytest.approx(sigmoid(head_at_the_end(scorer.model, new, "value")), abs=1e-5)
 
 
+def test_passes_stay_within_the_budget_and_run_in_evaluation_mode():
+    runs = []
+
+    class Watched(ValueScorer):
+        def judge(self, packed):
+            runs.append((len(packed.token_ids), self.model.training))
+            return super().judge(packed)
+
+    model = make("value").train()
+    Watched(model, tokens=30).score(Forest([problem() for _ in range(5)]))  # 15 tokens each
+    assert runs == [(30, False), (30, False), (15, False)]
+
+
 def test_the_budget_of_tokens_does_not_change_the_scores():
     def scored(tokens: int) -> list[float | None]:
         forest = Forest([problem("1+2="), problem("31+2="), problem("5=")])
@@ -115,6 +128,9 @@ def test_a_path_longer_than_the_context_is_missing_and_the_others_are_scored():
     assert long.scores["value"].missing == "25 tokens exceed the context of 24"
     assert below.scores["value"].is_missing
     assert all(leaf.value("value") is not None for leaf in tree.leaves() if leaf is not below)
+    full = problem("1" * 17)  # 17 + 3 + 4 fill the context exactly
+    ValueScorer(make("value")).score(Forest([full]))
+    assert not any(leaf.scores["value"].is_missing for leaf in full.leaves())
     endless = problem("1" * 30)
     ValueScorer(make("value")).score(Forest([endless]))
     assert all(node.scores["value"].is_missing for node in endless.walk() if node.parent)

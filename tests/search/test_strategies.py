@@ -232,6 +232,19 @@ def test_the_ledger_is_what_engine_and_scorer_spent_and_trees_share_it(strategy)
             assert ledger.generated == generated(tree.leaves())
 
 
+def test_merged_repeats_are_not_charged_as_scored():
+    def steps(text: str) -> dict[str, float]:
+        if text[-1].isalpha():
+            return {"\n": 1.0}
+        return {"a": 1.0} if text[0] == "0" else dict.fromkeys("abcd", 0.25)
+
+    beam = StepBeam(1, 32, Sampling(max_tokens=8), max_steps=1)
+    found = beam.search(problems(2), CharEngine(steps), TextScorer(len))
+    assert [each.generated for each in found.ledgers] == [64, 64]
+    same, distinct = (each.scored for each in found.ledgers)
+    assert same / distinct == pytest.approx(4 / 10, abs=0.1)  # "0?" and one step of two characters; four steps
+
+
 def test_the_same_seed_grows_the_same_forest_and_chunks_do_not_repeat_each_other():
     def grown(seed: int) -> list[str]:
         found = Sample(4, Sampling(seed=seed), batch=2).search(problems(6), CharEngine(digits))
