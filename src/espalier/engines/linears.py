@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 
@@ -22,23 +24,32 @@ def fast_linears(model: nn.Module, dtype: torch.dtype | None = None) -> Iterator
         dtype: compute the layers in this type (bfloat16) from weights copied to it; activations between the layers
             and the layer that gives the logits stay in fp32. None: fp32.
     """
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
     changed: list[nn.Module] = []
     try:
         for module in model.modules():
-            if type(module) not in (nn.Linear, Conv1D) or "forward" in vars(module):
+            weight = _weight(module)
+            if weight is None or "forward" in vars(module):
                 continue
-            weight = module.weight if type(module) is nn.Linear else module.weight.t()
-            if weight.dtype != torch.float32 or weight.device.type != "cpu":
-                continue
-            forward = _product(weight, module.bias, None if module is head else dtype)
+            forward = _product(weight, getattr(module, "bias", None), None if module is head else dtype)
             if forward is not None:
-                module.forward = forward
+                vars(module)["forward"] = forward  # found before the class's own
                 changed.append(module)
         yield
     finally:
         for module in changed:
-            del module.forward
+            del vars(module)["forward"]
+
+
+def _weight(module: nn.Module) -> Float[Tensor, "out in"] | None:
+    """The weight of an ordinary linear layer in fp32 on a CPU; None for anything else."""
+    if type(module) not in (nn.Linear, Conv1D):
+        return None
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return None
+    return weight if type(module) is nn.Linear else weight.t()
 
 
 def _product(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor] | None:

@@ -22,7 +22,7 @@ class Decoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
 
-    def texts(self, before: Sequence[int], continuations: Sequence[Sequence[int]]) -> list[str]:
+    def texts(self, before: Sequence[int], continuations: Sequence[list[int]]) -> list[str]:
         """What each continuation adds to a text whose last token is `before[i]`.
 
         Some tokenizers drop the space that begins a text, so a continuation is decoded with the token before it.
@@ -48,7 +48,7 @@ class Decoder:
         # Twice each, because a tokenizer that drops a beginning space keeps it the second time.
         return self._decode([[token, token] for token in range(len(self.tokenizer))])
 
-    def _decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    def _decode(self, ids: list[list[int]]) -> list[str]:
         # transformers decodes an empty batch to one empty text.
         return self.tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False) if ids else []
 
@@ -72,6 +72,6 @@ class StopStrings:
         # A model may have more tokens than its tokenizer; those have no text.
         return self._completers[np.minimum(tokens, len(self._completers) - 1)] & (tokens < len(self._completers))
 
-    def met(self, before: Sequence[int], tails: Sequence[Sequence[int]]) -> list[bool]:
+    def met(self, before: Sequence[int], tails: Sequence[list[int]]) -> list[bool]:
         """Whether each tail (at most `self.tail` tokens, after the token `before[i]`) holds a stop string."""
         return [any(stop in text for stop in self.stops) for text in self.decoder.texts(before, tails)]
