@@ -94,7 +94,7 @@ def check_logits(hf: PreTrainedModel) -> None:
 
 def _trial(hf: PreTrainedModel) -> Packed:
     """A tree with a fork below a fork, small enough for a vocabulary and a context of a few tokens."""
-    tokens = hf.get_input_embeddings().num_embeddings
+    tokens = hf.config.get_text_config().vocab_size
 
     def node(*ids: int) -> Node:
         return Node("", "policy", token_ids=[i % tokens for i in ids])

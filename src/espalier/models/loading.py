@@ -129,7 +129,9 @@ def _with_head(model: Model, head: HeadName | None) -> Model:
 
 
 def _heads(where: str) -> dict[str, torch.Tensor]:
-    return load_file(cached_file(where, HEADS_FILE))
+    file = cached_file(where, HEADS_FILE)
+    assert file is not None  # cached_file raises where there is none
+    return load_file(file)
 
 
 def _check_folder(folder: Path) -> None:
