@@ -129,6 +129,18 @@ def test_a_stopped_job_goes_on_where_it_was(tmp_path: Path) -> None:
     assert pl.read_parquet(tmp_path / "forest" / "*.parquet")["tree"].unique().to_list() == list(range(8))
 
 
+def test_shards_are_in_order_past_five_digits(tmp_path: Path) -> None:
+    with ForestWriter(tmp_path, shard_seconds=0) as writer:
+        for i in range(2):
+            writer.write(small(i))
+    (tmp_path / "part-00001.parquet").rename(tmp_path / "part-100000.parquet")
+    (tmp_path / "part-00000.parquet").rename(tmp_path / "part-99999.parquet")
+    with ForestWriter(tmp_path, append=True) as writer:
+        writer.write(small(2))
+    assert (tmp_path / "part-100001.parquet").exists()
+    assert [tree.id for tree in open_forest(tmp_path)] == ["t:0", "t:1", "t:2"]
+
+
 JOB = """
 import sys
 from espalier.trees import ForestWriter, Node, Tree

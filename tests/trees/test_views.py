@@ -114,6 +114,19 @@ def test_tokens_are_cut_where_a_token_completes_the_separator(tokenizer: Any) ->
         split_steps(tree, decode=lambda ids: "nonsense")
 
 
+def test_no_cut_inside_a_character() -> None:
+    tree = "\U0001f333".encode()
+    tokens = [b"a", b"\n" + tree[:1], tree[1:], b"b\n", b"c"]
+    whole = Tree(Node("p", "prompt"))
+    whole.root.add(Node("a\n\U0001f333b\nc", token_ids=list(range(5))))
+    split = split_steps(whole, decode=lambda ids: b"".join(tokens[i] for i in ids).decode(errors="replace"))
+    assert [(node.text, node.token_ids) for node in split.walk()][1:] == [
+        ("a\n\U0001f333", [0, 1, 2]),
+        ("b\n", [3]),
+        ("c", [4]),
+    ]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.sampled_from("one\ntwhr.é\U0001f333 "), max_size=30))
 def test_splitting_is_lossless_for_any_text(tokenizer: Any, text: str) -> None:
