@@ -25,7 +25,7 @@ from transformers import AttentionInterface
 from espalier.errors import EngineError
 
 NAME = "espalier_cached"
-_FIRST_WIDTH = 32  # tokens of its own that a row has room for at first; doubled when full
+_WIDTH_STEP = 16  # a row has room for a multiple of this many tokens of its own
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float | None], Tensor]
 States = dict[int, tuple[Tensor, Tensor]]  # layer -> keys, values
@@ -88,6 +88,7 @@ class GroupedCache:
         self._lengths = np.zeros(0, dtype=np.int64)  # tokens of each group's prefix
         self._prefix: States = {}  # each "groups kv_heads prefix width"
         self._own: States = {}  # each "rows kv_heads own width"
+        self._width = 0  # tokens of its own that a row has room for
 
     def add(self, groups: Sequence[int], lengths: Sequence[int], states: States) -> None:
         """Append groups whose prefixes went through `Prefill`."""
@@ -116,7 +117,7 @@ class GroupedCache:
         to, of = torch.from_numpy(targets).to(self.device), torch.from_numpy(sources).to(self.device)
         for states in self._own.values():
             for state in states:
-                state[to, :, : self._width] = state[of, :, : self._width]
+                state[to] = state[of]
 
     def seat(self, groups: NDArray[np.int64]) -> None:
         """Say which group each row belongs to."""
@@ -140,7 +141,7 @@ class GroupedCache:
         """Start a step: row i has `counts[i]` tokens of its own in the cache and gets one more."""
         self._row = torch.arange(len(counts), device=self.device)
         self._slot = torch.from_numpy(counts).to(self.device)
-        self._width = int(counts.max()) + 1
+        self._make_room(int(counts.max()) + 1)
         own_seen = torch.arange(self._width, device=self.device) <= self._slot[:, None]
         seen = torch.cat((self._prefix_seen, own_seen), -1)
         self._mask = torch.zeros(seen.shape, device=self.device).masked_fill_(~seen, float("-inf"))[:, None, None]
@@ -173,26 +174,37 @@ class GroupedCache:
     ) -> Float[Tensor, "rows kv_heads per_kv n"]:
         return x.unflatten(2, (-1, per_kv)).transpose(1, 2).flatten(0, 1)[self._place]
 
+    def _make_room(self, needed: int) -> None:
+        """Fit the width of the rows' own part to what is needed.
+
+        Attention runs over all of that width and masks what is empty: a product over a part of it would first copy the
+        part, which costs more than the few tokens that are too many.
+        """
+        fitting = -(-needed // _WIDTH_STEP) * _WIDTH_STEP
+        if self._width < needed or self._width >= 2 * fitting:
+            self._width = fitting
+            for layer, (keys, values) in self._own.items():
+                self._own[layer] = _fit(keys, fitting), _fit(values, fitting)
+
     def _write(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the new token into the row's own part; return the part of the active rows that is in use."""
-        states = self._own.get(layer)
-        if states is None:
-            states = _room(key, self.rows, _FIRST_WIDTH), _room(value, self.rows, _FIRST_WIDTH)
-        while self._width > states[0].shape[2]:
-            states = tuple(torch.cat((x, torch.zeros_like(x)), 2) for x in states)  # type: ignore[assignment]
-        self._own[layer] = states
-        for state, new in zip(states, (key, value), strict=True):
-            state[self._row, :, self._slot] = new[:, :, 0]
-        return states[0][: len(key), :, : self._width], states[1][: len(key), :, : self._width]
+        """Put the new token into the row's own part; return that part of the active rows."""
+        if layer not in self._own:
+            # Zeros and not empty: what is masked has weight 0, and 0 * NaN would be NaN.
+            self._own[layer] = tuple(  # type: ignore[assignment]
+                x.new_zeros(self.rows, x.shape[1], self._width, x.shape[3]) for x in (key, value)
+            )
+        keys, values = self._own[layer]
+        keys[self._row, :, self._slot] = key[:, :, 0]
+        values[self._row, :, self._slot] = value[:, :, 0]
+        return keys[: len(key)], values[: len(value)]
 
 
-def _room(like: Float[Tensor, "_ kv_heads _ width"], rows: int, width: int) -> Float[Tensor, "rows kv_heads n width"]:
-    # Zeros and not empty: what is masked has weight 0, and 0 * NaN would be NaN.
-    return like.new_zeros(rows, like.shape[1], width, like.shape[3])
+def _fit(states: Float[Tensor, "rows kv_heads _ width"], width: int) -> Float[Tensor, "rows kv_heads new width"]:
+    return F.pad(states, (0, 0, 0, width - states.shape[2])).contiguous()
 
 
 def _stack(
     old: Float[Tensor, "groups kv_heads _ width"], new: Float[Tensor, "more kv_heads _ width"]
 ) -> Float[Tensor, "all kv_heads _ width"]:
     longest = max(old.shape[2], new.shape[2])
-    return torch.cat([F.pad(x, (0, 0, 0, longest - x.shape[2])) for x in (old, new)])
+    return torch.cat([_fit(x, longest) for x in (old, new)])
