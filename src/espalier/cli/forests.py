@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -57,18 +58,18 @@ def sample(
     from espalier.engines.local import LocalEngine
     from espalier.models import load
     from espalier.report.progress import track
-    from espalier.trees import ForestWriter, open_forest
+    from espalier.trees import ForestWriter
 
     prompts = open_prompts(data, columns, limit)
     policy = load(model)
     engine = LocalEngine(policy)
-    done = len(open_forest(out)) if out.exists() else 0
-    sampling = Sampling(max_tokens, temperature, top_p, top_k, tuple(stop or ()), seed)
+    sampling = Sampling(max_tokens, temperature, top_p, top_k, tuple(stop or ()))
     with ForestWriter(out, append=True) as writer, track("sample", len(prompts), "prompts") as bar:
+        done = len(writer)
         bar.advance(done)
         for chunk, index in _chunks(prompts, 64, done):
             roots = [tree.root for tree in chunk]
-            chunk_sampling = Sampling(**{**_asdict(sampling), "seed": seed * 1_000_003 + index})
+            chunk_sampling = replace(sampling, seed=seed * 1_000_003 + index)
             for root, nodes in zip(roots, engine.extend(roots, n, chunk_sampling), strict=True):
                 for node in nodes:
                     root.add(node)
@@ -152,8 +153,7 @@ def search(
     from espalier.engines.base import Sampling
     from espalier.engines.local import LocalEngine
     from espalier.models import load
-    from espalier.report import Report, print_tables
-    from espalier.report.progress import track
+    from espalier.report import Report, print_tables, row, track
 
     prompts = open_prompts(data, columns, limit).load()
     judge = open_scorer(scorer) if scorer else None
@@ -178,9 +178,7 @@ def search(
         open_scorer(verifier).score(found.forest)
     found.forest.write(out)
     if verifier:
-        from espalier.cli.audit import table_row
-
-        print_tables(Report(title=strategy, rows=[table_row(strategy, found)]))
+        print_tables(Report(title=strategy, rows=[row(strategy, found)]))
     cost = found.ledger
     print(
         f"{cost.generated:,} tokens generated, {cost.prefilled:,} prefilled, {cost.scored:,} scored, "
@@ -199,7 +197,7 @@ def open_prompts(data: str, columns: list[str] | None, limit: int | None) -> For
 
 def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: str, progress: Any) -> Any:
     from espalier import search as room
-    from espalier.scorers import final_answer
+    from espalier.search import final_answer
 
     by = judge.name if judge is not None else "value"
     if name == "greedy":
@@ -216,9 +214,3 @@ def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: st
 def _chunks(forest: Forest, size: int, first: int) -> Iterator[tuple[Forest, int]]:
     for start in range(first, len(forest), size):
         yield forest[start : start + size].load(), start
-
-
-def _asdict(record: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(record)

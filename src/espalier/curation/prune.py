@@ -6,6 +6,7 @@ A leaf whose score is missing is never kept for its score and never dropped as i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from espalier.trees import Forest, Node, Tree
 
@@ -56,5 +57,9 @@ def _pruned(forest: Forest, choose: Callable[[Tree], list[Node]]) -> Forest:
     for tree in forest:
         kept = {id(node) for leaf in choose(tree) for node in leaf.path()}
         if kept:
-            trees.append(tree.copy(keep=lambda node, kept=kept: id(node) in kept))
+            trees.append(tree.copy(keep=partial(_among, kept)))
     return Forest(trees)
+
+
+def _among(kept: set[int], node: Node) -> bool:
+    return id(node) in kept

@@ -1,5 +1,6 @@
 """What a person sees: one page a run, tables and trees in the terminal, progress bars."""
 
+from espalier.report.build import overoptimisation_part, reliability_part, row, write_report
 from espalier.report.html import write_html
 from espalier.report.parts import (
     Bin,
@@ -27,11 +28,15 @@ __all__ = [
     "Row",
     "ShownTree",
     "from_json",
+    "overoptimisation_part",
     "print_tables",
+    "reliability_part",
+    "row",
     "tables",
     "to_json",
     "track",
     "tree_text",
     "view_run",
     "write_html",
+    "write_report",
 ]

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from espalier.audit import BestOfN, ScorerAudit, accuracy
 from espalier.errors import EspalierError
 from espalier.report.parts import Bin, Curve, Overoptimisation, Reliability, Report, Row
 from espalier.report.save import to_json
-from espalier.search import Found
+
+if TYPE_CHECKING:  # drawing a page must not load what measured it
+    from espalier.audit import BestOfN, ScorerAudit
+    from espalier.search import Found
 
 
 def row(name: str, found: Found, by: str = "correct") -> Row:
     """A search as a row of the table: its accuracy and what it cost."""
+    from espalier.audit import accuracy
+
     problems, cost = len(found.forest), found.ledger
     return Row(name, accuracy(found, by), cost.generated / problems, cost.scored / problems, cost.seconds)
 
