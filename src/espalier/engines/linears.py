@@ -8,32 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 
 @contextmanager
-def fast_linears(model: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
-    """Within this context the model's fp32 linear layers on a CPU run through oneDNN, without gradients.
-
-    Args:
-        dtype: compute the layers in this type (bfloat16) from weights copied to it; activations between the layers
-            and the layer that gives the logits stay in fp32. None: fp32.
-    """
-    head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
+def fast_linears(model: nn.Module) -> Iterator[None]:
+    """Within this context the model's fp32 linear layers on a CPU run through oneDNN, without gradients."""
+    # PyTorch's own compiler uses this operator; a build without oneDNN does not have it.
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
     changed: list[nn.Module] = []
     try:
         for module in model.modules():
             weight = _weight(module)
-            if weight is None or "forward" in vars(module):
-                continue
-            forward = _product(weight, getattr(module, "bias", None), None if module is head else dtype)
-            if forward is not None:
-                vars(module)["forward"] = forward  # found before the class's own
+            if operator is not None and weight is not None and "forward" not in vars(module):
+                product = partial(_product, operator, weight, getattr(module, "bias", None))
+                vars(module)["forward"] = product  # found before the class's own
                 changed.append(module)
         yield
     finally:
@@ -52,12 +46,5 @@ def _weight(module: nn.Module) -> Float[Tensor, "out in"] | None:
     return weight if type(module) is nn.Linear else weight.t()
 
 
-def _product(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Callable[[Tensor], Tensor] | None:
-    if dtype is not None:
-        cast, cast_bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-        return lambda x: nn.functional.linear(x.to(dtype), cast, cast_bias).to(x.dtype)
-    # PyTorch's own compiler uses this operator; a build without oneDNN does not have it.
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if operator is None or not torch.backends.mkldnn.is_available():
-        return None
-    return lambda x: operator(x, weight, bias, "none", [], "")
+def _product(operator: Callable[..., Tensor], weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    return operator(x, weight, bias, "none", [], "")

@@ -41,14 +41,12 @@ class LocalEngine:
     Args:
         model: a causal language model. Its weights are read at each call, so an engine stays valid while it is trained.
         batch_size: how many rows run at a time. Larger is faster until the cache leaves the processor's own.
-        dtype: bfloat16 computes the layers of an fp32 model on a CPU in bf16; None leaves the model's own type. The
-            log-probs then differ from a replay in fp32 (see `espalier.engines.parity`).
 
     Raises:
         EngineError: the model is no causal language model, or its layers do not take an attention of ours.
     """
 
-    def __init__(self, model: Model, *, batch_size: int = 256, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: Model, *, batch_size: int = 256) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, found {batch_size}")
         name = type(model.hf).__name__
@@ -58,7 +56,6 @@ class LocalEngine:
             raise EngineError(f"the local engine cannot sample from {name}: {obstacle}; serve it with another engine")
         self.model = model
         self.batch_size = batch_size
-        self.dtype = dtype
         self.spent = Ledger()
         self._decoder = Decoder(model.tokenizer)
 
@@ -147,7 +144,7 @@ class LocalEngine:
         hf.eval()
         hf.set_attn_implementation(NAME)
         try:
-            with torch.inference_mode(), fast_linears(hf, self.dtype):
+            with torch.inference_mode(), fast_linears(hf):
                 yield
         finally:
             hf.set_attn_implementation(attention)

@@ -39,9 +39,9 @@ class Decoder:
     def completers(self, stops: Sequence[str]) -> NDArray[np.bool_]:
         """For each token id, whether it could be the one that completes a stop string."""
         ends = {stop[-1] for stop in stops}
-        return np.fromiter(
-            (_PART_OF_CHARACTER in text or not ends.isdisjoint(text) for text in self._vocabulary), dtype=bool
-        )
+        if not all(end.isascii() for end in ends):
+            ends.add(_PART_OF_CHARACTER)
+        return np.fromiter((not ends.isdisjoint(text) for text in self._vocabulary), dtype=bool)
 
     @cached_property
     def _vocabulary(self) -> list[str]:
