@@ -80,7 +80,7 @@ def test_one_token_is_drawn_with_the_models_own_frequencies(model: Model) -> Non
 
 
 def test_what_a_row_draws_does_not_depend_on_the_batch(model: Model) -> None:
-    sampling = Sampling(max_tokens=40, seed=2, stop=("=",))
+    sampling = Sampling(max_tokens=40, seed=2, stop=("=",), top_p=0.95)
     whole = LocalEngine(model, batch_size=64).extend(prompts(), 5, sampling)
     assert len({len(node.token_ids or []) for nodes in whole for node in nodes}) > 5, "rows should end at many lengths"
     for batch_size in (1, 2, 7):
@@ -90,6 +90,7 @@ def test_what_a_row_draws_does_not_depend_on_the_batch(model: Model) -> None:
             for node, other in zip(nodes, others, strict=True):
                 assert (node.text, node.stop) == (other.text, other.stop)
                 assert node.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+                assert node.meta["cut_mass"] == pytest.approx(other.meta["cut_mass"], abs=1e-5)
 
 
 def test_what_a_prefix_gets_does_not_depend_on_its_neighbours_and_fewer_samples_are_the_first(qwen: Model) -> None:

@@ -15,7 +15,7 @@ from espalier.engines.stops import Decoder, StopStrings
     [("the cat\n\nran", "\n\n"), ("é à 好的 the", "好的"), ("a 好", "好"), ("dog", "og"), ("éa", "é"), ("ü ü", "ü ü")],
 )
 def test_only_a_token_that_could_complete_a_stop_string_does(pieces: Any, text: str, stop: str) -> None:
-    stops = StopStrings(Decoder(pieces), (stop, "never this"))
+    stops = StopStrings(Decoder(pieces), (stop, "~", "never this"))
     ids = pieces(text).input_ids
     begin = pieces("x").input_ids[0]
     met_at = []
