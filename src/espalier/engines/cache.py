@@ -90,11 +90,13 @@ class GroupedCache:
         self._own: States = {}  # each "rows kv_heads own width"
         self._width = 0  # tokens of its own that a row has room for
 
-    def add(self, groups: Sequence[int], lengths: Sequence[int], states: States) -> None:
-        """Append groups whose prefixes went through `Prefill`."""
-        for layer, new in states.items():
-            old = self._prefix.get(layer)
-            self._prefix[layer] = new if old is None else (_stack(old[0], new[0]), _stack(old[1], new[1]))
+    def add(self, groups: Sequence[int], lengths: Sequence[int], parts: Sequence[States]) -> None:
+        """Append groups whose prefixes went through `Prefill`, in one part or several."""
+        parts = [self._prefix, *parts] if self._prefix else parts
+        self._prefix = {
+            layer: (_stack([part[layer][0] for part in parts]), _stack([part[layer][1] for part in parts]))
+            for layer in parts[0]
+        }
         self.groups += groups
         self._lengths = np.concatenate([self._lengths, np.asarray(lengths, dtype=np.int64)])
 
@@ -203,8 +205,6 @@ def _fit(states: Float[Tensor, "rows kv_heads _ width"], width: int) -> Float[Te
     return F.pad(states, (0, 0, 0, width - states.shape[2])).contiguous()
 
 
-def _stack(
-    old: Float[Tensor, "groups kv_heads _ width"], new: Float[Tensor, "more kv_heads _ width"]
-) -> Float[Tensor, "all kv_heads _ width"]:
-    longest = max(old.shape[2], new.shape[2])
-    return torch.cat([_fit(x, longest) for x in (old, new)])
+def _stack(parts: list[Float[Tensor, "_ kv_heads _ width"]]) -> Float[Tensor, "groups kv_heads prefix width"]:
+    longest = max(part.shape[2] for part in parts)
+    return torch.cat([_fit(part, longest) for part in parts])

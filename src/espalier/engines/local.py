@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from espalier.engines.base import Sampling
-from espalier.engines.cache import NAME, GroupedCache, Prefill
+from espalier.engines.cache import NAME, GroupedCache, Prefill, States
 from espalier.engines.linears import fast_linears
 from espalier.engines.rows import Request, Rows, Sampled
 from espalier.engines.sampler import Drawn, draw, streams, uniforms
@@ -28,7 +28,7 @@ from espalier.models import Model, token_path
 from espalier.models.capability import tree_obstacle, window
 from espalier.trees import Ledger, Node, Stop
 
-_PREFILL_TOKENS = 8192  # prefix tokens that go through the model at a time
+_PREFILL_TOKENS = 1024  # prefix tokens that go through the model at a time; more leave a processor's cache
 
 
 class LocalEngine:
@@ -37,6 +37,10 @@ class LocalEngine:
     What a row draws depends on the sampling seed, its prefix's tokens and its number among the prefix's n samples; not
     on the batch size or on the other prefixes (up to rounding of the logits). The first k of n samples are the k
     samples that n = k gives.
+
+    Attributes:
+        spent: tokens, calls and seconds so far; a prefix that several rows or entries share is counted once a call.
+        context_length: the most tokens a text may have, also within the model's sliding window where it has one.
 
     Args:
         model: a causal language model. Its weights are read at each call, so an engine stays valid while it is trained.
@@ -57,12 +61,8 @@ class LocalEngine:
         self.model = model
         self.batch_size = batch_size
         self.spent = Ledger()
+        self.context_length = min(model.context_length, window(model.hf) or model.context_length)
         self._decoder = Decoder(model.tokenizer)
-
-    @property
-    def context_length(self) -> int:
-        """The most tokens a text may have, also within the model's sliding window where it has one."""
-        return min(self.model.context_length, window(self.model.hf) or self.model.context_length)
 
     def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
         """See `espalier.engines.base.Engine.extend`.
@@ -186,24 +186,26 @@ class LocalEngine:
         """Make room in the cache, prefill those of these prefixes that it does not hold, and seat the rows."""
         cache.retain(set(rows.group[: rows.active].tolist()))
         new = [group for group in prefixes if group not in cache.groups]
-        while new:
-            # Longest first, so that the first one's length is what all are padded to.
-            size = max(1, _PREFILL_TOKENS // len(prefixes[new[0]]))
-            self._prefill(cache, new[:size], [prefixes[group] for group in new[:size]])
-            new = new[size:]
+        lengths, parts, begin = [len(prefixes[group]) - 1 for group in new], [], 0
+        while begin < len(new):
+            # Longest first, so the first one's length is what all are padded to.
+            end = begin + max(1, _PREFILL_TOKENS // len(prefixes[new[begin]]))
+            parts.append(self._prefill([prefixes[group] for group in new[begin:end]]))
+            begin = end
+        if new:
+            cache.add(new, lengths, parts)
         cache.seat(rows.group[: rows.active])
 
-    def _prefill(self, cache: GroupedCache, groups: list[int], prefixes: list[list[int]]) -> None:
-        """All of each prefix but its last token, which every row of it runs as its first step."""
-        lengths = [len(ids) - 1 for ids in prefixes]
-        tokens = torch.zeros(len(prefixes), max(1, *lengths), dtype=torch.long)
+    def _prefill(self, prefixes: list[list[int]]) -> States:
+        """Keys and values of all of each prefix but its last token, which every row of it runs as its first step."""
+        tokens = torch.zeros(len(prefixes), max(1, len(prefixes[0]) - 1), dtype=torch.long)
         for row, ids in zip(tokens, prefixes, strict=True):
             row[: len(ids) - 1] = torch.tensor(ids[:-1])
         tokens = tokens.to(self.model.device)
         prefill = Prefill()
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         self.model.hf.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=prefill.attend)
-        cache.add(groups, lengths, prefill.states)
+        return prefill.states
 
     def _step(self, rows: Rows, cache: GroupedCache, sampling: Sampling) -> Drawn:
         """One token for every active row."""
