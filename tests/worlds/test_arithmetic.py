@@ -86,6 +86,7 @@ def test_a_world_that_is_too_small_says_so():
         ("2+3*4=\n", "3*4=12\n2+12=15\n#15", [True, False, False]),  # a slip spoils what follows
         ("2+3*4=\n", "3*4=13\n2+12=14\n#14", [False, False, False]),  # ... even where the end is right
         ("2+3*4=\n", "3*4=12\n#12", [True, False]),  # an answer before its time
+        ("2+3*4=\n", "3*4=12\n#14", [True, True]),  # the rest done in the head
         ("2+3*4=\n", "3*4=12\n2+12=14\n#14\n#14", [True, True, True, False]),  # and after
         ("2+3=\n", "2+3=5\n2+3=5", [True, False]),
         ("2+3=\n", "", []),
@@ -119,6 +120,14 @@ def test_worked_solutions_take_different_orders():
     orders = {"\n".join(solve(tree.prompt, np.random.default_rng(seed))) for seed in range(20)}
     assert len(orders) > 5
     assert all(all(check_steps(tree.prompt, order)) for order in orders)
+
+
+def test_a_share_of_the_worked_solutions_skips_its_last_two_operations_and_is_right_all_the_same():
+    forest = ArithmeticStepVerifier().score(ArithmeticVerifier().score(WORLD.demonstrations(400, skip=0.5)))
+    written = [tree.meta["level"] - tree.leaves()[0].text.count("\n") for tree in forest if tree.meta["level"] > 1]
+    assert set(written) == {0, 2}
+    assert 0.4 < sum(skipped == 2 for skipped in written) / len(written) < 0.6
+    assert all(leaf.value("correct") == leaf.value("step") == 1 for leaf in forest.leaves())
 
 
 def test_no_number_on_the_way_leaves_the_range():

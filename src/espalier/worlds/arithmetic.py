@@ -8,8 +8,9 @@ A prompt is an expression; a response does one operation a line and marks its an
     17+67=84
     #84
 
-An operation may join any two terms that are still there, so a problem has many right solutions, some easier than
-others, and independent ones can check each other. No number on the way is negative.
+An operation may join any two terms that are still there, and the answer may be marked at any time by those who do the
+rest in their head. So a problem has many right solutions, some easier than others, and independent ones can check each
+other. No number on the way is negative.
 
 Each step ends with a line break, so `stop=("\n",)` pauses a sampler after a step. The level of a problem is its
 number of operations.
@@ -65,11 +66,11 @@ def moves(state: State) -> list[tuple[str, State]]:
     r"""Every line that may be written next, with what it leaves to do.
 
     >>> [line for line, _ in moves(read("17+25*3-8=\n"))]
-    ['3*25=75', '25*3=75', '17-8=9']
+    ['#84', '3*25=75', '25*3=75', '17-8=9']
     """
-    if len(state) == 1 and state[0][0] == "+" and len(state[0][1]) == 1:
-        return [(f"#{state[0][1][0]}", ())]
-    found = []
+    if not state:
+        return []
+    found: list[tuple[str, State]] = [(f"#{_totals(state)[1]}", ())]
     for at, (sign, factors) in enumerate(state):
         for i, j in permutations(range(len(factors)), 2):
             product = factors[i] * factors[j]
@@ -84,16 +85,19 @@ def moves(state: State) -> list[tuple[str, State]]:
     return list(dict.fromkeys(found))
 
 
-def solve(prompt: str, rng: np.random.Generator) -> list[str]:
+def solve(prompt: str, rng: np.random.Generator, in_head: int = 0) -> list[str]:
     r"""A worked solution: one line a step, in an order that is drawn at random, the marked answer last.
 
-    >>> solve("17+25*3=\n", np.random.default_rng(0))
-    ['25*3=75', '75+17=92', '#92']
+    The last `in_head` operations are not written down.
+
+    >>> solve("17+25*3=\n", np.random.default_rng(0)), solve("17+25*3=\n", np.random.default_rng(0), in_head=1)
+    (['25*3=75', '75+17=92', '#92'], ['25*3=75', '#92'])
     """
     state, lines = read(prompt), []
     while state:
-        choices = moves(state)
-        line, state = choices[rng.integers(len(choices))]
+        mark, *joins = moves(state)
+        done = sum(len(factors) for _, factors in state) - 1 <= in_head
+        line, state = mark if done else joins[rng.integers(len(joins))]
         lines.append(line)
     return lines
 
@@ -176,16 +180,20 @@ class Arithmetic:
                     f"found only {i} different {split} problems, expected {n}: ask for fewer or raise levels"
                 )
             seen.add(prompt)
-            meta = {"answer": str(_totals(prompt)[1]), "level": level}
+            meta = {"answer": str(_totals(read(prompt))[1]), "level": level}
             trees.append(Tree(Node(prompt, "prompt"), f"{split}-{seed}-{i}", meta))
         return Forest(trees)
 
-    def demonstrations(self, n: int, split: Split = "train", seed: int = 0) -> Forest:
-        """`problems(n, split, seed)`, each with its worked solution as one finished leaf of a human author."""
+    def demonstrations(self, n: int, split: Split = "train", seed: int = 0, skip: float = 0.0) -> Forest:
+        """`problems(n, split, seed)`, each with its worked solution as one finished leaf of a human author.
+
+        All solutions are right. A share `skip` of them, drawn at random, does the last two operations in the head; who
+        learns from these learns to guess.
+        """
         rng = np.random.default_rng([seed, 2])
         forest = self.problems(n, split, seed)
         for tree in forest:
-            tree.root.add(Node("\n".join(solve(tree.prompt, rng)), "human", stop="eos"))
+            tree.root.add(Node("\n".join(solve(tree.prompt, rng, 2 * int(rng.random() < skip))), "human", stop="eos"))
         return forest
 
     def _draw(self, level: int, rng: np.random.Generator) -> str:
@@ -198,14 +206,14 @@ class Arithmetic:
             for sign, number, factor in zip(signs, numbers[1:], factors, strict=True):
                 terms += [str(sign), str(factor if sign == "*" else number)]
             prompt = "".join(terms) + "=\n"
-            positive, total = _totals(prompt)
+            positive, total = _totals(read(prompt))
             if 0 <= total <= positive < 10 * (self.largest + 1):
                 return prompt
 
 
-def _totals(prompt: str) -> tuple[int, int]:
+def _totals(state: State) -> tuple[int, int]:
     """The sum of the positive terms, which is the largest number that can come up, and that of all terms."""
-    values = [prod(factors) if sign == "+" else -prod(factors) for sign, factors in read(prompt)]
+    values = [prod(factors) if sign == "+" else -prod(factors) for sign, factors in state]
     return sum(value for value in values if value > 0), sum(values)
 
 
