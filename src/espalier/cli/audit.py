@@ -58,7 +58,7 @@ def policy(
     after: str,
     *,
     by: str = "correct",
-    k: Annotated[list[int] | None, Parameter(consume_multiple=True)] = None,
+    k: Annotated[list[int] | None, Parameter(alias="-k", consume_multiple=True)] = None,
     out: Path | None = None,
 ) -> None:
     """Compare two policies on the same problems: accuracy, pass@k, and the paired difference.
