@@ -38,5 +38,9 @@ class EngineError(EspalierError):
     """An engine that cannot go on: it died, refused, or answered nonsense."""
 
 
+class AuditError(EspalierError, ValueError):
+    """A comparison that cannot be made: a score that no answer has, other problems, too few of them."""
+
+
 class TrainingError(EspalierError):
     """A run that must not go on: a NaN loss, an empty batch, sampler and trainer that disagree."""

@@ -12,7 +12,7 @@ from scipy import stats
 
 from espalier.engines import Engine, LocalEngine, Sampling, replay
 from espalier.engines.linears import fast_linears
-from espalier.errors import ContextLengthError, EngineError, ModelError
+from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
 from espalier.models import Model, token_path
 from espalier.trees import Node, Tree
 
@@ -249,11 +249,11 @@ def test_what_cannot_be_continued_says_so(qwen: Model) -> None:
     for prefix in (over, over.add(Node(" again"))):
         with pytest.raises(ValueError, match=r"has ended.*extend its parent"):
             engine.extend([prefix], 1, Sampling())
-    with pytest.raises(ValueError, match="no token"):
+    with pytest.raises(EngineError, match="no token"):
         engine.extend([Node("", "prompt")], 1, Sampling())
-    with pytest.raises(ValueError, match="n must be at least 1"):
+    with pytest.raises(ConfigError, match="n must be at least 1"):
         engine.extend([root], 0, Sampling())
-    with pytest.raises(ValueError, match="empty stop string"):
+    with pytest.raises(ConfigError, match="empty stop string"):
         engine.extend([root], 1, Sampling(stop=("",)))
     foreign = Node("12", "prompt", token_ids=[1, 2], meta={"tokenizer": "another"})
     with pytest.raises(ModelError, match="token ids of tokenizer another"):

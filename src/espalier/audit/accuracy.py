@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from espalier.audit.intervals import LEVEL, Interval, mean
+from espalier.errors import AuditError
 from espalier.trees import Forest, Node, Tree
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ def outcomes(source: Forest | Found, by: str = "correct") -> dict[str, float | N
     the verifier could not tell, or nothing was sampled; that is missing, not wrong.
 
     Raises:
-        ValueError: two problems share an id, or not one answer has this score.
+        AuditError: two problems share an id, or not one answer has this score.
     """
     forest = source if isinstance(source, Forest) else source.forest
     found: dict[str, float | None] = {}
     for i, tree in enumerate(forest):
         if tree.id in found:
-            raise ValueError(f"two problems have the id {tree.id!r}; give each tree of the forest its own id")
+            raise AuditError(f"two problems have the id {tree.id!r}; give each tree of the forest its own id")
         if not isinstance(source, Forest):
             answer = source.answers[i]
             found[tree.id] = 0.0 if answer is None else answer.value(by)
@@ -38,7 +39,7 @@ def outcomes(source: Forest | Found, by: str = "correct") -> dict[str, float | N
             known = [value for leaf in ends(tree) if (value := leaf.value(by)) is not None]
             found[tree.id] = sum(known) / len(known) if known else None
     if found and all(value is None for value in found.values()):
-        raise ValueError(f"no answer has the score {by!r}; score the forest with a verifier of that name first")
+        raise AuditError(f"no answer has the score {by!r}; score the forest with a verifier of that name first")
     return found
 
 
@@ -46,6 +47,6 @@ def accuracy(source: Forest | Found, by: str = "correct", *, level: float = LEVE
     """The share of problems answered right, over all problems whose answer could be judged.
 
     Raises:
-        ValueError: as for `outcomes`, or there is no problem.
+        AuditError: as for `outcomes`, or there is no problem.
     """
     return mean(list(outcomes(source, by).values()), level=level, seed=seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from espalier.audit.accuracy import ends
 from espalier.audit.intervals import LEVEL, Interval, mean
+from espalier.errors import AuditError
 from espalier.trees import Forest, Tree
 
 
@@ -23,13 +24,13 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     `1 - C(n - c, k) / C(n, k)`: Chen et al. 2021 (arXiv 2107.03374), equation 1, as the product that does not overflow.
 
     Raises:
-        ValueError: not 0 <= c <= n, or not 1 <= k <= n.
+        AuditError: not 0 <= c <= n, or not 1 <= k <= n.
 
     >>> pass_at_k(n=4, c=1, k=2)
     0.5
     """
     if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, found n={n}, c={c}, k={k}")
+        raise AuditError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, found n={n}, c={c}, k={k}")
     if n - c < k:
         return 1.0
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
@@ -49,14 +50,14 @@ def maj_at_k(answers: Sequence[str | None], correct: Sequence[float], k: int, fi
         finished: of each sample, false where it was cut by the token limit.
 
     Raises:
-        ValueError: not 1 <= k <= n <= 1000.
+        AuditError: not 1 <= k <= n <= 1000.
 
     >>> maj_at_k(["4", "4", "5"], [1, 1, 0], k=3, finished=[True] * 3)
     1.0
     """
     n = len(answers)
     if not 1 <= k <= n <= 1000:
-        raise ValueError(f"maj@k needs 1 <= k <= n <= 1000 samples, found n={n}, k={k}")
+        raise AuditError(f"maj@k needs 1 <= k <= n <= 1000 samples, found n={n}, k={k}")
     whole, cut = [i for i in range(n) if finished[i]], [i for i in range(n) if not finished[i]]
     accuracy = _vote(answers, correct, k, voters=whole, silent=len(cut))
     if len(cut) >= k:
@@ -68,7 +69,7 @@ def pass_curve(forest: Forest, ks: Sequence[int], by: str = "correct", *, level:
     """pass@k of a sampled forest, for each k. A problem with fewer than k judged samples is missing there.
 
     Raises:
-        ValueError: a score is neither 0 nor 1, or no problem has enough samples.
+        AuditError: a score is neither 0 nor 1, or no problem has enough samples.
     """
 
     def one(tree: Tree, k: int) -> float | None:
@@ -89,7 +90,7 @@ def maj_curve(
     """maj@k of a sampled forest, for each k. `extract` takes the final answer from a response, None where it has none.
 
     Raises:
-        ValueError: a score is neither 0 nor 1, or no problem has enough samples.
+        AuditError: a score is neither 0 nor 1, or no problem has enough samples.
     """
 
     def samples(tree: Tree) -> tuple[list[str | None], list[float], list[bool]]:
@@ -110,13 +111,13 @@ def maj_curve(
 
 def _binary(value: float | None, by: str) -> float | None:
     if value not in (None, 0, 1):
-        raise ValueError(f"the score {by!r} must be 0 or 1, found {value}")
+        raise AuditError(f"the score {by!r} must be 0 or 1, found {value}")
     return value
 
 
 def _over_problems(values: list[float | None], what: str, by: str, level: float) -> Interval:
     if all(value is None for value in values):
-        raise ValueError(f"{what}: none of {len(values)} problems has that many samples with the score {by!r}")
+        raise AuditError(f"{what}: none of {len(values)} problems has that many samples with the score {by!r}")
     return mean(values, level=level)
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from espalier.audit.intervals import LEVEL, RESAMPLES, Interval, bootstrap, proportion
+from espalier.errors import AuditError
 
 Binning = Literal["width", "mass"]
 
@@ -46,7 +47,7 @@ def brier(
     p).
 
     Raises:
-        ValueError: a score is not a probability.
+        AuditError: a score is not a probability.
     """
     _check(scores)
     errors = (scores - labels) ** 2
@@ -72,7 +73,7 @@ def ece(
     and its interval too: compare with `ece_floor`. With equal mass no bin is nearly empty.
 
     Raises:
-        ValueError: a score is not a probability.
+        AuditError: a score is not a probability.
     """
     bin_of = _bin(scores, bins, binning)
     of_bin = (bin_of[:, None] == np.unique(bin_of)) * (labels - scores)[:, None]
@@ -92,7 +93,7 @@ def ece_floor(scores: Float[ndarray, "items"], *, bins: int = 10, binning: Binni
     absolute value is known. Labels that are alike within a problem raise it somewhat.
 
     Raises:
-        ValueError: a score is not a probability.
+        AuditError: a score is not a probability.
     """
     variances = np.bincount(_bin(scores, bins, binning), scores * (1 - scores))
     return float(np.sqrt(2 / np.pi * variances).sum() / len(scores))
@@ -110,7 +111,7 @@ def reliability(
     """The reliability curve: for each bin that is not empty, the mean score and the share that is right.
 
     Raises:
-        ValueError: a score is not a probability.
+        AuditError: a score is not a probability.
     """
     bin_of = _bin(scores, bins, binning)
     curve = []
@@ -130,7 +131,7 @@ def is_probability(scores: Float[ndarray, "items"]) -> bool:
 
 def _check(scores: Float[ndarray, "items"]) -> None:
     if not is_probability(scores):
-        raise ValueError(f"calibration needs probabilities, found scores from {scores.min():.3g} to {scores.max():.3g}")
+        raise AuditError(f"calibration needs probabilities, found scores from {scores.min():.3g} to {scores.max():.3g}")
 
 
 def _bin(scores: Float[ndarray, "items"], bins: int, binning: Binning) -> Int[ndarray, "items"]:

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import stats
 
+from espalier.errors import AuditError
+
 LEVEL = 0.95
 RESAMPLES = 2000
 
@@ -79,11 +81,11 @@ def proportion(
         missing: to be noted on the interval.
 
     Raises:
-        ValueError: no outcome.
+        AuditError: no outcome.
     """
     n = len(outcomes)
     if n == 0:
-        raise ValueError(f"a proportion needs at least one known outcome, found none ({missing} missing)")
+        raise AuditError(f"a proportion needs at least one known outcome, found none ({missing} missing)")
     share = float(np.mean(outcomes))
     units, size, method = n, float(n), "Clopper-Pearson"
     if clusters is not None:
@@ -120,7 +122,7 @@ def mean(
     Exact binomial where all values are 0 or 1, otherwise the bootstrap over problems.
 
     Raises:
-        ValueError: no value is known, or only one that is neither 0 nor 1.
+        AuditError: no value is known, or only one that is neither 0 nor 1.
     """
     array = np.array(values, dtype=float)
     known = array[~np.isnan(array)]
@@ -151,12 +153,12 @@ def bootstrap(
     Resamples that have no value (an AUC when only one class was drawn) are left out.
 
     Raises:
-        ValueError: fewer than two clusters: they say nothing about the spread between clusters.
+        AuditError: fewer than two clusters: they say nothing about the spread between clusters.
     """
     names, index = np.unique(clusters, return_inverse=True)
     units = len(names)
     if units < 2:
-        raise ValueError(f"an interval over problems needs at least 2 of them, found {units} ({missing} missing)")
+        raise AuditError(f"an interval over problems needs at least 2 of them, found {units} ({missing} missing)")
     estimate = float(statistic(np.ones((1, len(index))))[0])
     rng = np.random.default_rng(seed)
     chunk = max(1, 1_000_000 // len(index))  # bounds the memory of a statistic over many items

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from espalier.audit.accuracy import ends
+from espalier.errors import AuditError
 from espalier.trees import Forest, Node
 
 
@@ -36,7 +37,7 @@ def judged(forest: Forest, score: str, label: str = "correct") -> Judged:
     """The responses of a forest that have both scores.
 
     Raises:
-        ValueError: a label is neither 0 nor 1, or no response has both.
+        AuditError: a label is neither 0 nor 1, or no response has both.
     """
     rows: list[tuple[float, float, int, int]] = []
     missing: Counter[str] = Counter()
@@ -48,11 +49,11 @@ def judged(forest: Forest, score: str, label: str = "correct") -> Judged:
             if value is None or truth is None:
                 missing[_why(leaf, score if value is None else label)] += 1
             elif truth not in (0, 1):
-                raise ValueError(f"the label {label!r} must be 0 or 1, found {truth} in tree {tree.id!r}")
+                raise AuditError(f"the label {label!r} must be 0 or 1, found {truth} in tree {tree.id!r}")
             else:
                 rows.append((value, truth, len(leaf.response()), problem))
     if not rows:
-        raise ValueError(f"no response has both the score {score!r} and the label {label!r}: {dict(missing)}")
+        raise AuditError(f"no response has both the score {score!r} and the label {label!r}: {dict(missing)}")
     scores, labels, lengths, problems = np.array(rows, dtype=float).T
     return Judged(scores, labels == 1, lengths, problems.astype(int), dict(missing))
 

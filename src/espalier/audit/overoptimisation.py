@@ -17,6 +17,7 @@ from numpy import ndarray
 
 from espalier.audit.accuracy import ends
 from espalier.audit.intervals import LEVEL, Interval, mean
+from espalier.errors import AuditError
 from espalier.trees import Forest, Tree
 
 
@@ -65,7 +66,7 @@ def overoptimisation(
         seed: of the bootstrap.
 
     Raises:
-        ValueError: fewer than two problems have that many responses with both scores.
+        AuditError: fewer than two problems have that many responses with both scores.
     """
     both = [_pairs(tree, proxy, true) for tree in forest]
     if ns is None:
@@ -73,7 +74,7 @@ def overoptimisation(
         ns = sorted({2**i for i in range(most.bit_length())} | {most} - {0})
     enough = [np.array(pairs, dtype=float).T for pairs in both if ns and len(pairs) >= max(ns)]
     if len(enough) < 2:
-        raise ValueError(
+        raise AuditError(
             f"best-of-n up to n = {max(ns, default=0)} needs 2 problems or more with that many responses that have "
             f"both {proxy!r} and {true!r}, found {len(enough)} of {len(both)}"
         )
@@ -104,7 +105,7 @@ def expected_best(by: Float[ndarray, "samples"], values: Sequence[Float[ndarray,
     """
     count = len(by)
     if not 1 <= n <= count:
-        raise ValueError(f"best-of-n needs 1 <= n <= the number of samples, found n={n} of {count}")
+        raise AuditError(f"best-of-n needs 1 <= n <= the number of samples, found n={n} of {count}")
     ranks = np.arange(count, n, -1)  # from the highest down: p[i - 1] = p[i] * (i - n) / (i - 1)
     chances = np.zeros(count)
     chances[n - 1 :] = (n / count * np.cumprod(np.concatenate([[1.0], (ranks - n) / (ranks - 1)])))[::-1]

@@ -10,6 +10,7 @@ import numpy as np
 
 from espalier.audit.accuracy import outcomes
 from espalier.audit.intervals import LEVEL, RESAMPLES, Interval, bootstrap, mean
+from espalier.errors import AuditError
 from espalier.trees import Forest
 
 if TYPE_CHECKING:
@@ -64,21 +65,21 @@ def paired(
     outcomes of 0 and 1 is McNemar's.
 
     Raises:
-        ValueError: the two are not on the same problems, or fewer than two problems are known to both.
+        AuditError: the two are not on the same problems, or fewer than two problems are known to both.
 
     >>> print(paired({"p": 0, "q": 0, "r": 1, "s": None}, {"p": 1, "q": 1, "r": 1, "s": 1}))
     +0.667 [+0.000, +1.000] on 3 problems, p = 0.5
     """
     if a.keys() != b.keys():
         only_a, only_b = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
-        raise ValueError(
+        raise AuditError(
             f"A and B must be on the same problems: {len(only_a)} are only in A {only_a[:3]}, "
             f"{len(only_b)} only in B {only_b[:3]}"
         )
     known = [(x, y) for key, x in a.items() if x is not None and (y := b[key]) is not None]
     missing = len(a) - len(known)
     if len(known) < 2:
-        raise ValueError(f"a comparison needs at least 2 problems known to both, found {len(known)} of {len(a)}")
+        raise AuditError(f"a comparison needs at least 2 problems known to both, found {len(known)} of {len(a)}")
     of_a, of_b = np.array(known, dtype=float).T
     difference = of_b - of_a
     interval = bootstrap(
@@ -106,7 +107,7 @@ def compare(
     """Compare two policies or two strategies by their answers to the same problems.
 
     Raises:
-        ValueError: as for `outcomes` and `paired`.
+        AuditError: as for `outcomes` and `paired`.
     """
     return paired(outcomes(a, by), outcomes(b, by), level=level, seed=seed)
 

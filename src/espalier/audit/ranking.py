@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from espalier.audit.intervals import LEVEL, RESAMPLES, Interval, bootstrap, mean
+from espalier.errors import AuditError
 
 
 def auc(
@@ -27,10 +28,10 @@ def auc(
     which only knows hard problems from easy ones does well too; see `ranking_accuracy`.
 
     Raises:
-        ValueError: all labels are the same.
+        AuditError: all labels are the same.
     """
     if labels.all() or not labels.any():
-        raise ValueError(f"an AUC needs right and wrong answers, found {labels.sum()} right of {len(labels)}")
+        raise AuditError(f"an AUC needs right and wrong answers, found {labels.sum()} right of {len(labels)}")
     below = _Midranks(scores)
 
     def statistic(weights: Float[ndarray, "resamples items"]) -> Float[ndarray, "resamples"]:
@@ -55,7 +56,7 @@ def ranking_accuracy(
     Problems with only right or only wrong answers have no such pair; they are counted as missing.
 
     Raises:
-        ValueError: fewer than two problems have both.
+        AuditError: fewer than two problems have both.
     """
     shares: list[float | None] = []
     for problem in np.unique(problems):
@@ -78,10 +79,10 @@ def rank_correlation(
     """Spearman's correlation: 1 where y always grows with x, 0 where they are unrelated.
 
     Raises:
-        ValueError: all x or all y are the same.
+        AuditError: all x or all y are the same.
     """
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        raise ValueError("a rank correlation needs values that differ")
+        raise AuditError("a rank correlation needs values that differ")
     ranks_x, ranks_y = _Midranks(x), _Midranks(y)
 
     def statistic(weights: Float[ndarray, "resamples items"]) -> Float[ndarray, "resamples"]:

@@ -11,6 +11,7 @@ from espalier.audit.calibration import Bin, brier, ece, ece_floor, is_probabilit
 from espalier.audit.intervals import LEVEL, RESAMPLES, Interval, proportion
 from espalier.audit.judged import judged
 from espalier.audit.ranking import auc, rank_correlation, ranking_accuracy
+from espalier.errors import AuditError
 from espalier.trees import Forest
 
 MEANING = {
@@ -90,13 +91,13 @@ def audit_scorer(
     """Audit a score against a label on the responses of a forest.
 
     Raises:
-        ValueError: no response has both, a label is neither 0 nor 1, or all responses are to one problem.
+        AuditError: no response has both, a label is neither 0 nor 1, or all responses are to one problem.
     """
     data = judged(forest, score, label)
     scores, labels, lengths, problems = data.scores, data.labels, data.lengths, data.problems
     count = len(np.unique(problems))
     if count < 2:
-        raise ValueError(f"an audit needs responses to at least 2 problems, found {count}")
+        raise AuditError(f"an audit needs responses to at least 2 problems, found {count}")
     drawn: dict[str, Any] = {"level": level, "seed": seed, "resamples": resamples}
     mixed = labels.any() and not labels.all()
     right, of = np.bincount(problems, labels), np.bincount(problems)

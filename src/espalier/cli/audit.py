@@ -30,6 +30,7 @@ def scorer(forest: str, *, score: str = "value", label: str = "correct", out: Pa
     """
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from espalier.audit import audit_scorer
     from espalier.report import view_run
@@ -39,17 +40,17 @@ def scorer(forest: str, *, score: str = "value", label: str = "correct", out: Pa
     trees = read(forest)
     found = audit_scorer(trees, score, label)
     console = Console()
-    table = Table(title=f"{score} against {label}: {found.answers} answers to {found.problems} problems")
+    table = Table(title=Text(f"{score} against {label}: {found.answers} answers to {found.problems} problems"))
     for column in ("metric", "value", "meaning"):
         table.add_column(column)
     for row in found.table():
-        table.add_row(row["metric"], row["value"], row["meaning"])
+        table.add_row(*map(Text, (row["metric"], row["value"], row["meaning"])))
     console.print(table)
     for reason, count in found.missing.items():
-        console.print(f"left out: {count} answers: {reason}", highlight=False)
+        console.print(f"left out: {count} answers: {reason}", markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         write_report(scorer_report(trees, score, label, out.name), out)
-        console.print(f"report: {view_run(out)}", highlight=False, soft_wrap=True)
+        console.print(f"report: {view_run(out)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command
@@ -106,15 +107,16 @@ def policy(
             f"{int(n)}: {y:.3f} [{a:.3f}, {b:.3f}]"
             for n, y, a, b in zip(curve.x, curve.y, curve.low, curve.high, strict=True)
         )
-        console.print(f"{curve.name}: {shown}", highlight=False)
+        console.print(f"{curve.name}: {shown}", markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         write_report(report, out)
-        console.print(f"report: {view_run(out)}", highlight=False, soft_wrap=True)
+        console.print(f"report: {view_run(out)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def scorer_report(forest: Forest, score: str, label: str, title: str) -> Report:
     """The audit of a scorer as a report: reliability, the length shortcut, best-of-n by it, and some trees."""
     from espalier.audit import audit_scorer, overoptimisation
+    from espalier.errors import AuditError
     from espalier.report import Report, ShownTree
     from espalier.report.build import overoptimisation_part, reliability_part
 
@@ -125,7 +127,7 @@ def scorer_report(forest: Forest, score: str, label: str, title: str) -> Report:
         summary += f": {score} ranks right above wrong with AUC {audit.auc}; length alone {audit.length_auc}."
     try:
         points = [overoptimisation_part(score, overoptimisation(forest, score, label))]
-    except ValueError:
+    except AuditError:
         points = []  # one answer a problem: nothing to choose from
     shown = [ShownTree(tree, score, label) for tree in forest[:5]]
     return Report(title, summary, reliability=[part] if part else [], overoptimisation=points, trees=shown)

@@ -168,7 +168,7 @@ def search(
             bar.advance(done - seen)
             seen = done
 
-        chosen = _strategy(strategy, judge, n, width, sampling, step.encode().decode("unicode_escape"), progress)
+        chosen = _strategy(strategy, judge, n, width, sampling, _unescaped(step), progress)
         found = chosen.search(prompts, LocalEngine(load(model)), judge)
     for tree, answer in zip(found.forest, found.answers, strict=True):
         if answer is not None:
@@ -195,6 +195,18 @@ def open_prompts(data: str, columns: list[str] | None, limit: int | None) -> For
     return (forest[:limit] if limit is not None else forest).prompts()
 
 
+def _unescaped(text: str) -> str:
+    r"""`\n` as typed to a line break, and the like.
+
+    Raises:
+        ConfigError: an escape that is none.
+    """
+    try:
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--step {text!r}: {error.reason}") from None
+
+
 def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: str, progress: Any) -> Any:
     from espalier import search as room
     from espalier.search import final_answer
@@ -208,7 +220,7 @@ def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: st
         return room.BestOfN(n, sampling, by, progress=progress)
     if name == "weighted":
         return room.WeightedVote(n, sampling, by, extract=final_answer, progress=progress)
-    return room.StepBeam(width, max(1, n // width), sampling, by, step, progress=progress)
+    return room.StepBeam(width, n // width if 0 < width < n else 1, sampling, by, step, progress=progress)
 
 
 def _chunks(forest: Forest, size: int, first: int) -> Iterator[tuple[Forest, int]]:

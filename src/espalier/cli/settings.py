@@ -11,6 +11,7 @@ from pydantic import Field
 
 from espalier.errors import ConfigError
 from espalier.training.config import Strict, Training
+from espalier.trees.formats import Format
 
 if TYPE_CHECKING:
     from espalier.models import Model
@@ -53,7 +54,7 @@ class DataSettings(Strict):
     """Where the rows are and how to read them."""
 
     path: str
-    format: str | None = Field(None, description="jsonl, csv or parquet; from the file's name by default")
+    format: Format | None = Field(None, description="such as prompt/chosen/rejected; found from the columns by default")
     columns: dict[str, str] = Field(default_factory=dict, description="our column names to the file's")
     on_error: Literal["raise", "skip"] = "raise"
     held_out: float = Field(0.0, ge=0, lt=1, description="share of the prompts that is not trained on but audited")
@@ -71,7 +72,7 @@ class DataSettings(Strict):
             console = Console(stderr=True)
             console.print(f"[yellow]skipped {len(skipped)} rows:[/]")
             for error in skipped[:10]:
-                console.print(f"  {error}", highlight=False, soft_wrap=True)
+                console.print(f"  {error}", markup=False, highlight=False, soft_wrap=True)
         return forest
 
 

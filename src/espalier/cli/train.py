@@ -57,7 +57,7 @@ def train(
 
     from espalier.cli.settings import open_scorer
     from espalier.report.progress import track
-    from espalier.training import RECIPES, Online
+    from espalier.training import RECIPES, Online, Reward, Value
     from espalier.training import train as run_training
 
     flags = {"model": model, "init": init, "data": data, "columns": columns, "held_out": held_out, "scorer": scorer}
@@ -95,10 +95,13 @@ def train(
     console = Console()
     if not run.finished:
         console.print(
-            f"stopped at step {run.steps} of {total}; go on with: espalier train {recipe} --out {out} --resume"
+            f"stopped at step {run.steps} of {total}; go on with: espalier train {recipe} --out {out} --resume",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         raise KeyboardInterrupt
-    finish(run, method.by if recipe in ("value", "reward") else None, recipe, held, console)
+    finish(run, method.by if isinstance(method, Reward | Value) else None, recipe, held, console)
 
 
 def gather(
@@ -118,6 +121,7 @@ def gather(
         settings.pop("versions", None)
     else:
         settings = read_toml(config) if config else {}
+    _check_tables(settings)
     named = settings.setdefault("recipe", {}).pop("name", recipe)
     if named != recipe:
         raise ConfigError(f"{own if resume else config}: recipe.name is {named!r}, but the command says {recipe!r}")
@@ -134,12 +138,19 @@ def gather(
     if flags["scorer"] is not None:
         settings["scorer"] = flags["scorer"]
     settings = override(settings, assignments)
+    _check_tables(settings)
     training = settings.setdefault("training", {})
     if "steps" not in training and "epochs" not in training:
         training.update({"steps": 100} if recipe in ("grpo", "ppo") else {"epochs": 1})
     if "path" not in settings["data"]:
         raise ConfigError("no data: give --data FILE, or data.path in the config")
     return RunSettings(**settings)
+
+
+def _check_tables(settings: dict[str, Any]) -> None:
+    for name in ("model", "data", "recipe", "training"):
+        if not isinstance(settings.get(name, {}), dict):
+            raise ConfigError(f"{name!r} is a table of settings; set one of them, as in training.lr=1e-5")
 
 
 def finish(run: Run, by: str | None, recipe: str, held: Forest, console: Any) -> None:
@@ -158,4 +169,6 @@ def finish(run: Run, by: str | None, recipe: str, held: Forest, console: Any) ->
         report = scorer_report(scored, judge.name, by, run.folder.name)
     write_report(report, run.folder)
     print_tables(report, console)
-    console.print(f"model:  {run.folder / 'model'}\nreport: {view_run(run.folder)}", highlight=False, soft_wrap=True)
+    console.print(
+        f"model:  {run.folder / 'model'}\nreport: {view_run(run.folder)}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -24,10 +24,10 @@ def view(path: Path, *, tree: int | None = None, score: str = "value") -> None:
     from espalier.errors import ConfigError
 
     console = Console()
-    if (path / "config.toml").exists() and tree is None:
+    if tree is None and any((path / name).exists() for name in ("config.toml", "audit.json")):
         from espalier.report import view_run
 
-        console.print(f"report: {view_run(path)}", highlight=False, soft_wrap=True)
+        console.print(f"report: {view_run(path)}", markup=False, highlight=False, soft_wrap=True)
         return
     from espalier.report import tree_text
     from espalier.trees import read

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from espalier.errors import ConfigError
 from espalier.trees import Ledger, Node
 
 
@@ -20,6 +21,9 @@ class Sampling:
         top_k: keep this many tokens; 0 keeps all.
         stop: strings that end a continuation; the one that was met stays at the end of the text.
         seed: the same seed, prefixes and engine give the same continuations.
+
+    Raises:
+        ConfigError: a setting out of range.
     """
 
     max_tokens: int = 256
@@ -31,13 +35,13 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
-            raise ValueError(f"max_tokens must be at least 1, found {self.max_tokens}")
+            raise ConfigError(f"max_tokens must be at least 1, found {self.max_tokens}")
         if self.temperature < 0:
-            raise ValueError(f"temperature must not be negative, found {self.temperature}")
+            raise ConfigError(f"temperature must not be negative, found {self.temperature}")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be in (0, 1], found {self.top_p}")
+            raise ConfigError(f"top_p must be in (0, 1], found {self.top_p}")
         if self.top_k < 0:
-            raise ValueError(f"top_k must not be negative, found {self.top_k}")
+            raise ConfigError(f"top_k must not be negative, found {self.top_k}")
 
 
 @runtime_checkable

@@ -23,7 +23,7 @@ from espalier.engines.linears import fast_linears
 from espalier.engines.rows import Request, Rows, Sampled
 from espalier.engines.sampler import Drawn, draw, streams, uniforms
 from espalier.engines.stops import Decoder, StopStrings
-from espalier.errors import ContextLengthError, EngineError, ModelError
+from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
 from espalier.models import Model, token_path
 from espalier.models.capability import tree_obstacle, window
 from espalier.trees import Ledger, Node, Stop
@@ -52,7 +52,7 @@ class LocalEngine:
 
     def __init__(self, model: Model, *, batch_size: int = 256) -> None:
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, found {batch_size}")
+            raise ConfigError(f"batch_size must be at least 1, found {batch_size}")
         name = type(model.hf).__name__
         if model.hf.get_output_embeddings() is None:
             raise EngineError(f"{name} has no language-model head to sample from; load a causal language model")
@@ -72,12 +72,13 @@ class LocalEngine:
 
         Raises:
             ContextLengthError: a prefix leaves no room for a token.
-            EngineError: the model's logits are not finite.
+            ConfigError: n < 1, or an empty stop string.
+            EngineError: a prefix without a token, or the model's logits are not finite.
             ModelError: a tree holds token ids of another tokenizer.
-            ValueError: a prefix is empty or has ended already, or n < 1.
+            ValueError: a prefix has ended already.
         """
         if n < 1:
-            raise ValueError(f"n must be at least 1, found {n}")
+            raise ConfigError(f"n must be at least 1, found {n}")
         if not prefixes:
             return []
         started = time.perf_counter()
@@ -116,7 +117,7 @@ class LocalEngine:
             )
         ids = token_path(prefix, self.model.tokenizer)
         if not ids:
-            raise ValueError("a prefix has no token, so nothing predicts the next one; give it a text")
+            raise EngineError("a prefix has no token, so nothing predicts the next one; give it a text")
         if len(ids) >= self.context_length:
             raise ContextLengthError(
                 f"the prompt that begins {_beginning(prefix)} has {len(ids)} tokens, and the model's context is "

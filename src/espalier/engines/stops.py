@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from espalier.errors import ConfigError
+
 _PART_OF_CHARACTER = "�"
 
 
@@ -62,7 +64,7 @@ class StopStrings:
 
     def __init__(self, decoder: Decoder, stops: Sequence[str]) -> None:
         if "" in stops:
-            raise ValueError("an empty stop string would end every continuation at its first token; leave it out")
+            raise ConfigError("an empty stop string would end every continuation at its first token; leave it out")
         self.decoder, self.stops = decoder, tuple(stops)
         self._completers = decoder.completers(stops)
         self.tail = max(len(stop.encode()) for stop in stops)

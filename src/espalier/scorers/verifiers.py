@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from espalier.errors import ConfigError
 from espalier.scorers.answers import final_number, marked_answer
 from espalier.scorers.leaves import Verifier
 from espalier.trees import Node, Score, Tree
@@ -99,11 +100,17 @@ class FormatMatch(Verifier):
     Forest(1 trees)
     >>> leaf.value("format")
     1.0
+
+    Raises:
+        ConfigError: the pattern is not a regular expression.
     """
 
     def __init__(self, pattern: str, name: str = "format") -> None:
         super().__init__(name)
-        self.pattern = re.compile(pattern, re.DOTALL)
+        try:
+            self.pattern = re.compile(pattern, re.DOTALL)
+        except re.error as error:
+            raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from None
 
     def judge(self, node: Node, tree: Tree) -> Score:
         return Score(float(self.pattern.fullmatch(node.response()) is not None))

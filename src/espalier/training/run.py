@@ -146,9 +146,13 @@ def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapp
     settings = {"recipe": {"name": recipe.key, **recipe.model_dump()}, "training": training.model_dump()}
     path = folder / "config.toml"
     if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            occupied = any(folder.iterdir())
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be a run folder: {error.strerror}; choose another (--out)") from None
+        if occupied:
             raise ConfigError(f"{folder}: exists and is no run folder; choose another with --out")
-        folder.mkdir(parents=True, exist_ok=True)
         versions = {name: version(name) for name in ("espalier", "torch", "transformers")}
         path.write_text(dump_toml({**settings, **notes, "versions": versions}))
         return
