@@ -127,6 +127,10 @@ def test_what_is_wrong_is_said_in_one_line_with_what_to_do(room):
     assert "safetensors" in error("sample", "--model", "hollow", "--data", "problems.jsonl", "--out", "bad")
     (room / "long.jsonl").write_text(json.dumps({"prompt": "1+" * 200 + "1=\n"}))
     assert "256" in error("sample", "--model", "sft/model", "--data", "long.jsonl", "--out", "bad2")
+    (room / "tall.jsonl").write_text(json.dumps({"prompt": "1+" * 200 + "1=\n", "completion": "201"}))
+    too_long = error("train", "sft", "--model", "sft/model", "--data", "tall.jsonl", "--out", "bad3")
+    assert "tree 'tall:1'" in too_long
+    assert "context 256" in too_long
 
 
 def test_malformed_json_deep_in_a_file_names_the_line_and_can_be_skipped(room):
@@ -139,6 +143,40 @@ def test_malformed_json_deep_in_a_file_names_the_line_and_can_be_skipped(room):
     printed = espalier(*base, "data.on_error=skip", "--out", "skipped", cwd=room)
     assert "skipped 1 rows" in printed
     assert "line 1000" in printed
+
+
+def test_a_null_completion_names_its_line_and_the_files_own_field(room):
+    rows = [json.loads(line) for line in (room / "labelled.jsonl").read_text().splitlines()]
+    rows[6]["reply"] = None
+    (room / "hole.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = espalier(
+        *("train", "value", "--model", "sft/model", "--data", "hole.jsonl", "--out", "hole"),
+        *("--columns", "prompt=task", "completion=reply", "label=ok"),
+        cwd=room,
+        code=2,
+    )
+    assert "hole.jsonl, line 7, field 'reply': found null, expected a string" in said
+    assert not (room / "hole").exists()
+
+
+@pytest.mark.slow
+def test_sampling_killed_in_the_middle_goes_on_with_each_tree_once_and_as_if_nothing_had_happened(room):
+    lines = (room / "problems.jsonl").read_text().splitlines()
+    rows = [{**json.loads(line), "id": f"{i}-{j}"} for i in range(8) for j, line in enumerate(lines)]
+    (room / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("sample", "--model", "sft/model", "--data", "many.jsonl", "-n", "4", "--max-tokens", "12", "--out")
+    espalier(*command, "whole", cwd=room)
+    killed = subprocess.Popen([sys.executable, "-m", "espalier", *command, "killed"], cwd=room, stderr=subprocess.PIPE)
+    while not list((room / "killed").glob("part-*.parquet")):
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.002)
+    killed.kill()
+    killed.communicate()
+    assert 0 < len(open_forest(room / "killed")) < len(rows)
+    espalier(*command, "killed", cwd=room)
+    whole, found = ([(t.id, [n.text for n in t.leaves()]) for t in open_forest(room / n)] for n in ("whole", "killed"))
+    assert [tree_id for tree_id, _ in found] == [row["id"] for row in rows]
+    assert found == whole
 
 
 @pytest.mark.slow
