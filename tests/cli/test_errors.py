@@ -170,6 +170,14 @@ def test_what_cannot_be_viewed_is_named_whatever_brackets_it_holds(refusal: Refu
     assert "rows.txt" in refusal("view", "rows.txt")
 
 
+def test_chats_are_read_with_the_template_of_the_model(refusal: Refusal, room: Path) -> None:
+    chat = [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "#2"}]
+    (room / "chats.jsonl").write_text(json.dumps({"messages": chat}) + "\n")
+    for command in (("train", "sft"), ("sample",)):
+        said = refusal(*command, "--model", "model", "--data", "chats.jsonl", "--out", "chats")
+        assert "the tokenizer has no chat template" in said
+
+
 @pytest.mark.parametrize("words", ["trian sft", "view judged --three 3", "sample --model model", "sample -n many"])
 def test_a_command_line_that_does_not_parse_ends_with_the_same_code(refusal: Refusal, words: str) -> None:
     assert refusal(*words.split())

@@ -60,10 +60,10 @@ def sample(
     from espalier.report.progress import track
     from espalier.trees import ForestWriter
 
-    prompts = open_prompts(data, columns, limit)
-    policy = load(model)
-    engine = LocalEngine(policy)
     sampling = Sampling(max_tokens, temperature, top_p, top_k, tuple(stop or ()))
+    policy = load(model)
+    prompts = open_prompts(data, columns, limit, policy.tokenizer)
+    engine = LocalEngine(policy)
     with ForestWriter(out, append=True) as writer, track("sample", len(prompts), "prompts") as bar:
         done = len(writer)
         bar.advance(done)
@@ -155,11 +155,12 @@ def search(
     from espalier.models import load
     from espalier.report import Report, print_tables, row, track
 
-    prompts = open_prompts(data, columns, limit).load()
     judge = open_scorer(scorer) if scorer else None
     if strategy in ("best-of-n", "weighted", "beam") and judge is None:
         raise ConfigError(f"--strategy {strategy} needs --scorer to go by")
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    policy = load(model)
+    prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
     with track(strategy, len(prompts), "prompts") as bar:
         seen = 0
 
@@ -169,7 +170,7 @@ def search(
             seen = done
 
         chosen = _strategy(strategy, judge, n, width, sampling, _unescaped(step), progress)
-        found = chosen.search(prompts, LocalEngine(load(model)), judge)
+        found = chosen.search(prompts, LocalEngine(policy), judge)
     for tree, answer in zip(found.forest, found.answers, strict=True):
         if answer is not None:
             answer.meta["chosen"] = strategy
@@ -186,12 +187,12 @@ def search(
     )
 
 
-def open_prompts(data: str, columns: list[str] | None, limit: int | None) -> Forest:
-    """The bare problems of a file or forest."""
+def open_prompts(data: str, columns: list[str] | None, limit: int | None, tokenizer: Any) -> Forest:
+    """The bare problems of a file or forest; `tokenizer` has the chat template for chat messages."""
     from espalier.cli.settings import parse_columns
     from espalier.trees import read
 
-    forest = read(data, columns=parse_columns(columns) if columns else None)
+    forest = read(data, columns=parse_columns(columns) if columns else None, tokenizer=tokenizer)
     return (forest[:limit] if limit is not None else forest).prompts()
 
 

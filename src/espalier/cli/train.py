@@ -56,6 +56,7 @@ def train(
     from rich.console import Console
 
     from espalier.cli.settings import open_scorer
+    from espalier.models import load_tokenizer
     from espalier.report.progress import track
     from espalier.training import RECIPES, Online, Reward, Value
     from espalier.training import train as run_training
@@ -63,7 +64,7 @@ def train(
     flags = {"model": model, "init": init, "data": data, "columns": columns, "held_out": held_out, "scorer": scorer}
     settings = gather(recipe, out, config, flags, assign or [], resume)
     method = RECIPES[recipe](**settings.recipe)
-    forest = settings.data.open()
+    forest = settings.data.open(load_tokenizer(path) if (path := settings.model.path) else None)
     learn, held = forest.split(settings.data.held_out, settings.training.seed)
     start = settings.model.open(learn, settings.training.seed)
     judge = None

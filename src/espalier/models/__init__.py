@@ -1,6 +1,6 @@
 """Language models with heads and adapters: packed trees in, log-probs and values out."""
 
-from espalier.models.loading import from_config, load
+from espalier.models.loading import from_config, load, load_tokenizer
 from espalier.models.model import Model, Outputs
 from espalier.models.packing import Packed, pack
 from espalier.models.tokenizers import fingerprint, train_tokenizer
@@ -15,6 +15,7 @@ __all__ = [
     "fingerprint",
     "from_config",
     "load",
+    "load_tokenizer",
     "pack",
     "token_path",
     "train_tokenizer",

@@ -78,12 +78,7 @@ def load(
         ModelError: no such folder, no safetensors, a config or tokenizer that is missing, weights that do not fit the
             config, remote code needed, or more than one label.
     """
-    folder = Path(path)
-    if folder.exists():
-        _check_folder(folder)
-    elif folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1:
-        raise ModelError(f"{path}: no such folder; give a Hugging Face model folder or a hub id such as 'org/name'")
-    where = str(path)
+    where = _checked_place(path)
     config = _read(AutoConfig.from_pretrained, where, "config", trust_remote_code=False)
     tokenizer = _read(read_tokenizer, where, "tokenizer")
     kind = next((k for a in config.architectures or () for e, k in _ENDINGS.items() if a.endswith(e)), "causal")
@@ -120,6 +115,25 @@ def load(
             model.add_head(name, link=link)
         model.heads.load_state_dict(weights)
     return _with_head(model, head)
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder or hub id, without the model.
+
+    Raises:
+        ModelError: no such folder, or no tokenizer in it.
+    """
+    return _read(read_tokenizer, _checked_place(path), "tokenizer")
+
+
+def _checked_place(path: str | Path) -> str:
+    """A model folder that holds what it must, or what may be a hub id."""
+    folder = Path(path)
+    if folder.exists():
+        _check_folder(folder)
+    elif folder.is_absolute() or str(path).startswith((".", "~")) or str(path).count("/") > 1:
+        raise ModelError(f"{path}: no such folder; give a Hugging Face model folder or a hub id such as 'org/name'")
+    return str(path)
 
 
 def _with_head(model: Model, head: HeadName | None) -> Model:
