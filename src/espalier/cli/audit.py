@@ -125,6 +125,8 @@ def scorer_report(forest: Forest, score: str, label: str, title: str) -> Report:
     summary = f"{audit.answers} held-out answers to {audit.problems} problems"
     if audit.auc is not None:
         summary += f": {score} ranks right above wrong with AUC {audit.auc}; length alone {audit.length_auc}."
+    if audit.ranking is not None:
+        summary += f" Between answers to one problem: {audit.ranking}."
     try:
         points = [overoptimisation_part(score, overoptimisation(forest, score, label))]
     except AuditError:
