@@ -50,14 +50,14 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, tree in enumerate(demonstrations):
         right = tree.leaves()[0].text
         rows["demos"].append({"prompt": tree.prompt, "completion": right})
-        rows["problems"].append({"prompt": tree.prompt, "answer": "#" + tree.meta["answer"], "id": f"p{i}"})
+        rows["problems"].append({"prompt": tree.prompt, "answer": tree.meta["answer"], "id": f"p{i}"})
         for text, label in ((right, True), (right + "0", False)):
             rows["labelled"].append({"task": tree.prompt, "reply": text, "ok": label})
     for name, lines in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     espalier(
         *("train", "sft", "--init", "tiny.json", "--data", "demos.jsonl", "--out", "sft"),
-        *("--set", "training.steps=60", "training.batch_size=16", "training.lr=5e-3", "model.tokenizer=char"),
+        *("--set", "training.steps=200", "training.batch_size=16", "training.lr=5e-3", "model.tokenizer=char"),
         cwd=folder,
     )
     return folder
@@ -194,6 +194,22 @@ def test_ctrl_c_says_how_to_go_on_and_resume_finishes(room):
     assert "--resume" in printed
     espalier("train", "sft", "--out", "stopped", "--resume", cwd=room)
     assert metrics.read_text().count("\n") == 400
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_end_to_end_and_a_second_call_loads_what_is_finished(tmp_path):
+    first = espalier("demo", "--small", "--out", "demo", cwd=tmp_path)
+    for row in ("start: greedy", "start: majority @8", "start: value vote @8", "start: value beam", "RL: greedy"):
+        assert row in first
+    report = (tmp_path / "demo" / "report.html").read_text()
+    assert "value-guided beam - majority vote" in report
+    again = espalier("demo", "--small", "--out", "demo", cwd=tmp_path)
+    assert "train" not in again
+
+    def table(printed: str) -> list[list[str]]:
+        return [line.split()[:-2] for line in printed.splitlines() if line.startswith(("start:", "RL:")) and "%" in line]
+
+    assert table(again) == table(first) != []
 
 
 def test_help_shows_an_example_for_every_command(room):

@@ -22,9 +22,9 @@ from espalier.worlds.arithmetic import final_answer
 
 KS = (1, 2, 4, 8)
 CHOICES: dict[str, Choose] = {
-    "majority vote": partial(majority, extract=final_answer),
-    "best by value": partial(best, score="value"),
-    "value-weighted vote": partial(weighted, extract=final_answer, score="value"),
+    "majority": partial(majority, extract=final_answer),
+    "best value": partial(best, score="value"),
+    "value vote": partial(weighted, extract=final_answer, score="value"),
 }
 
 
@@ -50,9 +50,9 @@ class Answers:
         """Every strategy by name; those that vote over the samples cost what the samples (and their values) cost."""
         found = {"greedy": self.greedy}
         for name, points in self.votes().items():
-            cost = self.sampled.ledger if name == "majority vote" else self.sampled.ledger + self.scoring
+            cost = self.sampled.ledger if name == "majority" else self.sampled.ledger + self.scoring
             found[f"{name} @{KS[-1]}"] = Found(self.sampled.forest, points[-1][0].answers, cost, [])
-        return found | {"value-guided beam": self.beams[-1]}
+        return found | {"value beam": self.beams[-1]}
 
     def votes(self) -> dict[str, list[tuple[Found, float]]]:
         """For each way to choose among the first k samples: the answers, and the tokens a problem that they cost."""
@@ -67,7 +67,7 @@ class Answers:
 
     def tokens(self) -> list[float]:
         """What the first k samples cost, in tokens a problem."""
-        return [tokens for _, tokens in self.votes()["majority vote"]]
+        return [tokens for _, tokens in self.votes()["majority"]]
 
     def curves(self) -> list[Curve]:
         """Accuracy against generated tokens a problem."""
@@ -75,7 +75,7 @@ class Answers:
         lines = {"greedy": [(self.greedy, self.greedy.ledger.generated / len(self.greedy.forest))]}
         return [
             curve(f"{self.name}: {name}", [tokens for _, tokens in points], [accuracy(found) for found, _ in points])
-            for name, points in {**lines, **self.votes(), "value-guided beam": beams}.items()
+            for name, points in {**lines, **self.votes(), "value beam": beams}.items()
         ]
 
 
@@ -85,11 +85,11 @@ def verdict(before: Answers, after: Answers, seed: str, seconds: float) -> Repor
     rows: list[Row] = [
         row(f"{a.name}: {name}", f) for a, all_ in ((before, was), (after, now)) for name, f in all_.items()
     ]
-    vote, values = f"majority vote @{KS[-1]}", f"value-weighted vote @{KS[-1]}"
+    vote, values = f"majority @{KS[-1]}", f"value vote @{KS[-1]}"
     gains = {
         "majority vote - greedy": compare(was["greedy"], was[vote]),
         "value-weighted vote - majority vote": compare(was[vote], was[values]),
-        "value-guided beam - majority vote": compare(was[vote], was["value-guided beam"]),
+        "value-guided beam - majority vote": compare(was[vote], was["value beam"]),
         "RL policy - starting policy, greedy": compare(was["greedy"], now["greedy"]),
         "RL policy - starting policy, one sample": compare(before.sampled.forest, after.sampled.forest),
         "RL policy - starting policy, majority vote": compare(was[vote], now[vote]),
@@ -97,15 +97,13 @@ def verdict(before: Answers, after: Answers, seed: str, seconds: float) -> Repor
     audit = audit_scorer(before.sampled.forest, "value", "correct")
     part = reliability_part(audit)
     passes = {a.name: pass_curve(a.sampled.forest, KS) for a in (before, after)}
-    ceilings = [
-        curve(f"{a.name}: any of the samples (pass@k)", a.tokens(), list(passes[a.name].values()))
-        for a in (before, after)
-    ]
+    ceilings = [curve(f"{a.name}: pass@k", a.tokens(), list(passes[a.name].values())) for a in (before, after)]
     facts = {
         "seed": seed,
         "held-out problems": str(len(before.sampled.forest)),
         "wall time": f"{seconds:.0f} s",
-        **{f"pass@{k}": f"{passes[before.name][k]} before RL, {passes[after.name][k]} after" for k in KS},
+        f"pass@{KS[-1]}": " before RL, ".join(f"{passes[a.name][KS[-1]].estimate:.1%}" for a in (before, after))
+        + " after",
     }
     return Report(
         "Arithmetic demo",
@@ -113,7 +111,7 @@ def verdict(before: Answers, after: Answers, seed: str, seconds: float) -> Repor
         facts,
         rows,
         [Difference(name, gain.difference) for name, gain in gains.items()],
-        [*before.curves(), *(line for line in after.curves() if line.name.endswith("majority vote")), *ceilings],
+        [*before.curves(), *(line for line in after.curves() if line.name.endswith("majority")), *ceilings],
         reliability=[part] if part else [],
         overoptimisation=[
             overoptimisation_part(f"value, {a.name} policy", overoptimisation(a.sampled.forest, "value", "correct"))
