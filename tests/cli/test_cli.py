@@ -95,7 +95,7 @@ def test_from_prompts_to_an_audited_model(room):
     )
     assert "tokens generated" in table
     assert len(open_forest(room / "beam")) == 10
-    assert "value" in espalier("view", "beam", "--tree", "3", cwd=room)
+    assert "└─" in espalier("view", "beam", "--tree", "3", cwd=room)
     assert "report.html" in espalier("view", "sft", cwd=room)
 
     trained = espalier(
