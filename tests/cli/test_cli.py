@@ -207,7 +207,9 @@ def test_the_demo_runs_from_end_to_end_and_a_second_call_loads_what_is_finished(
     assert "train" not in again
 
     def table(printed: str) -> list[list[str]]:
-        return [line.split()[:-2] for line in printed.splitlines() if line.startswith(("start:", "RL:")) and "%" in line]
+        return [
+            line.split()[:-2] for line in printed.splitlines() if line.startswith(("start:", "RL:")) and "%" in line
+        ]
 
     assert table(again) == table(first) != []
 
