@@ -126,6 +126,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tiny, demons
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [0]
 
 
+def test_a_frozen_model_is_refused(tiny, demonstrations, tmp_path):
+    with pytest.raises(TrainingError, match=r"requires_grad_\(True\)"):
+        train(SFT(), tiny().copy(), demonstrations, small(), out=tmp_path / "run")
+
+
 def test_bf16_follows_fp32(tiny, demonstrations, tmp_path):
     losses = {}
     for precision in ("fp32", "bf16"):

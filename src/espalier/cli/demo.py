@@ -191,13 +191,10 @@ class Demo:
         if (folder / "model").exists():
             return load(folder / "model")
         with track(f"{name[2:]}: train", training.steps, "steps") as bar:
-            seen = 0
 
             def progress(done: int, total: int, metrics: Mapping[str, float]) -> None:
-                nonlocal seen
                 shown = next(metric for metric in ("reward", "nll", "value_bce") if metric in metrics)
-                bar.advance(done - seen, note=f"{shown} {metrics[shown]:.3f}")
-                seen = done
+                bar.reach(done, note=f"{shown} {metrics[shown]:.3f}")
 
             run = train(recipe, model, forest, training, out=folder, scorer=scorer, resume=True, progress=progress)
         if not run.finished:
@@ -218,11 +215,4 @@ class Demo:
         from espalier.report import track
 
         with track(what, len(problems), "problems") as bar:
-            seen = 0
-
-            def progress(done: int, total: int) -> None:
-                nonlocal seen
-                bar.advance(done - seen)
-                seen = done
-
-            yield progress
+            yield bar.reach

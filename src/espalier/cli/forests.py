@@ -162,14 +162,7 @@ def search(
     policy = load(model)
     prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
     with track(strategy, len(prompts), "prompts") as bar:
-        seen = 0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal seen
-            bar.advance(done - seen)
-            seen = done
-
-        chosen = _strategy(strategy, judge, n, width, sampling, _unescaped(step), progress)
+        chosen = _strategy(strategy, judge, n, width, sampling, _unescaped(step), bar.reach)
         found = chosen.search(prompts, LocalEngine(policy), judge)
     for tree, answer in zip(found.forest, found.answers, strict=True):
         if answer is not None:

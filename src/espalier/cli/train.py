@@ -74,13 +74,10 @@ def train(
         judge = open_scorer(settings.scorer)
     total = settings.training.total(len(method.select(learn)))
     with track(f"train {recipe}", total, "steps") as bar:
-        seen = 0
 
         def progress(done: int, total: int, metrics: Any) -> None:
-            nonlocal seen
             shown = [f"{name} {metrics[name]:.3g}" for name in ("loss", "reward", "pair_accuracy") if name in metrics]
-            bar.advance(done - seen, note=" · ".join(shown))
-            seen = done
+            bar.reach(done, note=" · ".join(shown))
 
         run = run_training(
             method,

@@ -26,6 +26,10 @@ class Bar(Protocol):
         """`amount` more units are done; `note` says how it goes ("" keeps the last note)."""
         ...
 
+    def reach(self, done: float, total: float = 0, note: str = "") -> None:
+        """`done` units are done in all: a callback for work that counts by itself; its `total` is not needed."""
+        ...
+
 
 @contextmanager
 def track(what: str, total: float, unit: str = "items", console: Console | None = None) -> Iterator[Bar]:
@@ -68,12 +72,16 @@ class _Live:
     """A bar that redraws itself."""
 
     def __init__(self, progress: Progress, what: str, total: float, unit: str) -> None:
-        self.progress, self.note = progress, ""
+        self.progress, self.note, self.done = progress, "", 0.0
         self.task = progress.add_task(escape(what), total=total, unit=unit, note="")
 
     def advance(self, amount: float = 1, note: str = "") -> None:
         self.note = escape(note) or self.note
+        self.done += amount
         self.progress.update(self.task, advance=amount, note=self.note)
+
+    def reach(self, done: float, total: float = 0, note: str = "") -> None:
+        self.advance(done - self.done, note)
 
 
 class _Lines:
@@ -92,6 +100,9 @@ class _Lines:
         if self.tenth < tenth < 10 and now - self.printed >= 2:
             self.tenth, self.printed = tenth, now
             self._print(f"{_clock((now - self.start) * (self.total / self.done - 1))} left")
+
+    def reach(self, done: float, total: float = 0, note: str = "") -> None:
+        self.advance(done - self.done, note)
 
     def finish(self) -> None:
         took = _clock(time.perf_counter() - self.start)

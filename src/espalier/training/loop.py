@@ -178,8 +178,14 @@ def precision(training: Training, model: Model) -> AbstractContextManager[object
 
 
 def make_optimizer(model: Model, training: Training) -> torch.optim.AdamW:
-    """AdamW over the trainable weights; vectors (biases, norms) do not decay."""
+    """AdamW over the trainable weights; vectors (biases, norms) do not decay.
+
+    Raises:
+        TrainingError: no weight requires a gradient.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not any(parameter.requires_grad for parameter in model.hf.parameters()):
+        raise TrainingError("no weight of the model requires a gradient; for a model.copy(), call requires_grad_(True)")
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
