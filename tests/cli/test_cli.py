@@ -81,6 +81,9 @@ def test_from_prompts_to_an_audited_model(room):
     espalier("sample", *sampling, "--out", "samples", cwd=room)  # all done already: nothing is sampled twice
     assert [leaf.text for leaf in open_forest(room / "samples").leaves()] == before
 
+    warmer = espalier("sample", *sampling, "--temperature", "2", "--out", "samples", cwd=room, code=2)
+    assert "was begun with temperature = 1.0" in warmer  # two policies never mix in one forest
+
     espalier("score", "samples", "--scorer", "arithmetic", "--out", "judged", cwd=room)
     espalier("score", "judged", "--scorer", "value/model", "--out", "valued", cwd=room)
     leaf = next(open_forest(room / "valued").leaves())

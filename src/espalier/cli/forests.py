@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -64,6 +65,7 @@ def sample(
     policy = load(model)
     prompts = open_prompts(data, columns, limit, policy.tokenizer)
     engine = LocalEngine(policy)
+    _settle(out, {"model": model, "data": data, "n": n, **asdict(replace(sampling, seed=seed))})
     with ForestWriter(out, append=True) as writer, track("sample", len(prompts), "prompts") as bar:
         done = len(writer)
         bar.advance(done)
@@ -199,6 +201,25 @@ def _unescaped(text: str) -> str:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError as error:
         raise ConfigError(f"--step {text!r}: {error.reason}") from None
+
+
+def _settle(out: Path, settings: dict[str, Any]) -> None:
+    """Note beside a forest how it is sampled, or check that it was sampled so, lest two policies mix in one forest."""
+    note = out / "sampling.json"
+    settings = json.loads(json.dumps(settings))
+    if note.exists():
+        before = json.loads(note.read_text())
+        for key in sorted(before.keys() | settings.keys()):
+            if before.get(key) != settings.get(key):
+                raise ConfigError(
+                    f"{out}: was begun with {key} = {before.get(key)!r}, but this call says {settings.get(key)!r}; "
+                    "go on with the same, or choose another --out"
+                )
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    aside = note.with_suffix(".tmp")
+    aside.write_text(json.dumps(settings))
+    aside.replace(note)
 
 
 def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: str, progress: Any) -> Any:
