@@ -61,13 +61,16 @@ def token_path(node: Node, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return [token for segment in node.path() for token in encode_node(segment, tokenizer)]
 
 
-def encode(trees: Iterable[Tree], tokenizer: PreTrainedTokenizerBase) -> None:
+def encode(trees: Iterable[Tree], tokenizer: PreTrainedTokenizerBase, mark: str | None = None) -> None:
     """Fill in `token_ids` wherever they are missing, and write the tokenizer's fingerprint on each root.
+
+    Args:
+        mark: the tokenizer's fingerprint, where it is known (`model.fingerprint`): hashing a vocabulary takes time.
 
     Raises:
         ModelError: a tree holds token ids of another tokenizer.
     """
-    mine = fingerprint(tokenizer)
+    mine = mark or fingerprint(tokenizer)
     for tree in trees:
         theirs = tree.root.meta.get("tokenizer", mine)
         if theirs != mine and any(node.token_ids is not None for node in tree.walk()):

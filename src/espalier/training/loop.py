@@ -71,7 +71,7 @@ class Loop:
             trees, metrics = self._rollout(trees, number)
             updates, passes = self.recipe.updates, self.recipe.passes
         else:
-            encode(trees, self.model.tokenizer)
+            encode(trees, self.model.tokenizer, self.model.fingerprint)
         rate = learning_rate(
             number,
             self.total,
@@ -99,7 +99,7 @@ class Loop:
         seed = self.training.seed * 1_000_003 + number
         self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
         grown = list(self.rolled)
-        encode(grown, self.model.tokenizer)
+        encode(grown, self.model.tokenizer, self.model.fingerprint)
         metrics["parity"] = self._parity(grown)
         if metrics["parity"] > recipe.parity_limit:
             raise TrainingError(
