@@ -1,0 +1,1 @@
+"""Espalier's contestants, each through the public API."""

@@ -1,0 +1,27 @@
+"""Sampling with Espalier: one `extend` call for all rows."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import espalier as esp
+
+
+class Extend:
+    """`LocalEngine.extend` with its defaults; settings go to the engine."""
+
+    def __init__(self, folder: Path, *, n: int, max_tokens: int, **settings: Any) -> None:
+        self.prompts = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").read_text().splitlines()]
+        self.engine = esp.LocalEngine(esp.load(folder / "model"), **settings)
+        self.n, self.max_tokens, self.rounds = n, max_tokens, 0
+
+    def round(self) -> dict[str, float]:
+        self.rounds += 1
+        sampling = esp.Sampling(max_tokens=self.max_tokens, seed=self.rounds)
+        start = time.perf_counter()
+        written = self.engine.extend([esp.Node(prompt, "prompt") for prompt in self.prompts], self.n, sampling)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "tokens": sum(len(node.token_ids or ()) for nodes in written for node in nodes)}
