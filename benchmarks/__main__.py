@@ -1,4 +1,4 @@
-"""`python -m benchmarks [CASE...]`: run cases, keep their figures, bring the tables of docs/benchmarks.md up to date."""
+"""`python -m benchmarks [CASE...]`: run cases, keep their figures, renew the tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -72,4 +72,6 @@ def curve(recipe: str, size: str) -> Case:
             Contestant("TRL", "benchmarks.peers.trl_train:Curve", "trl", settings, rounds=1),
         ],
         [Claim("espalier", "TRL", within=1e-4)],
+        figure="seconds",
+        unit="s",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import espalier as esp
@@ -51,5 +52,5 @@ class ReadViewWrite:
         times.append(time.perf_counter())
         forest.write(self.copy)
         times.append(time.perf_counter())
-        parts = dict(zip(("read", "views", "write"), (b - a for a, b in zip(times, times[1:])), strict=True))
+        parts = dict(zip(("read", "views", "write"), (b - a for a, b in pairwise(times)), strict=True))
         return {"seconds": times[-1] - times[0], "nodes": self.trees * NODES, **parts}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import espalier as esp
+from benchmarks.workloads import read_rows
 
 
 class Extend:
     """`LocalEngine.extend` with its defaults; settings go to the engine."""
 
     def __init__(self, folder: Path, *, n: int, max_tokens: int, **settings: Any) -> None:
-        self.prompts = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").read_text().splitlines()]
+        self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")]
         self.engine = esp.LocalEngine(esp.load(folder / "model"), **settings)
         self.n, self.max_tokens, self.rounds = n, max_tokens, 0
 

@@ -7,7 +7,6 @@ into batches whose size a search has found.
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.generation import ContinuousBatchingConfig
+
+from benchmarks.workloads import read_rows
 
 
 class Generate:
@@ -42,7 +43,7 @@ class Generate:
         self.model = AutoModelForCausalLM.from_pretrained(
             folder / "model", dtype=getattr(torch, dtype), attn_implementation=attention
         ).eval()
-        self.prompts = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").read_text().splitlines()]
+        self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")]
         self.batch = batch or len(self.prompts)
         self.ordered = ordered
         self.n = n

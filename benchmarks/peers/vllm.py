@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
@@ -14,12 +13,14 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 from vllm import LLM, SamplingParams
 
+from benchmarks.workloads import read_rows
+
 
 class Vllm:
     """`LLM.generate` with `n` samples a prompt; settings go to `LLM`."""
 
     def __init__(self, folder: Path, *, n: int, max_tokens: int, **settings: Any) -> None:
-        self.prompts = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").read_text().splitlines()]
+        self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")]
         self.sampling = SamplingParams(n=n, max_tokens=max_tokens, temperature=1.0)
         self.llm = LLM(str(folder / "model"), **{"dtype": "float32", "disable_log_stats": True, **settings})
 
