@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from espalier.losses.preference.core import logistic
 
 
 def bradley_terry(
@@ -20,4 +21,4 @@ def bradley_terry(
         rejected: the reward of the other.
         margin: by how much the chosen response should at least win; larger where the raters were surer.
     """
-    return -F.logsigmoid(chosen - rejected - margin)
+    return logistic(chosen - rejected - margin)
