@@ -20,7 +20,7 @@ MACHINE = re.compile(
 
 
 def files() -> Iterator[Path]:
-    for folder in ("src", "tests", "docs"):
+    for folder in ("src", "tests", "docs", "papers"):
         yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in TEXTS)
     yield from (ROOT / name for name in ("README.md", "pyproject.toml", "Makefile", ".ci/run", ".gitignore"))
 
