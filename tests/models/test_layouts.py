@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from espalier.models import pack
+from espalier.models import pack, products
+from espalier.models import plan as rules
 from espalier.models.attention import _attend_flex, _attend_sdpa
+from espalier.trees import Node, Tree
 
 
 def result(model, packed, layout):
@@ -49,16 +51,71 @@ def test_tree_flat_padded_and_separate_runs_agree_forward_and_gradient(build, tr
             torch.testing.assert_close(grad, expected[2][name], atol=1e-5, rtol=1e-5, msg=f"{name} {shared} {layout}")
 
 
-def test_the_pattern_for_a_gpu_gives_what_the_cpu_calls_give(trees):
-    """Flex attention runs here uncompiled and forward only; compiled, it is for a GPU."""
+def plain_attention(query, key, value, tree, scale):
+    """From the plan's subtree ends alone: one table of all pairs."""
+    place = torch.arange(query.shape[1])
+    seen = (place <= place[:, None]) & (place[:, None] < tree.subtree_end)
+    key, value = (x.repeat_interleave(len(query) // len(x), 0) for x in (key, value))
+    scores = (query @ key.transpose(1, 2) * scale).masked_fill(~seen, float("-inf"))
+    return (scores.softmax(-1) @ value).transpose(0, 1)
+
+
+@pytest.mark.parametrize("keep", [0, 1024])
+def test_attention_in_blocks_has_the_values_and_gradients_of_one_table(trees, monkeypatch, keep):
+    monkeypatch.setattr(products, "KEEP", keep)
+    monkeypatch.setattr(rules, "LONGEST", 4)
+    monkeypatch.setattr(rules, "FIXED", 50)
+    tree = pack(trees).plan
+    tokens = len(tree.subtree_end)
+    torch.manual_seed(0)
+    inputs = [torch.randn(*shape, dtype=torch.float64) for shape in ((4, tokens, 6), (2, tokens, 6), (2, tokens, 5))]
+    weights = torch.randn(tokens, 4, 5, dtype=torch.float64)
+    answers = []
+    for function in (products.attend, plain_attention):
+        leaves = [each.clone().requires_grad_() for each in inputs]
+        out = function(*leaves, tree, 0.3)
+        answers.append((out, *torch.autograd.grad((out * weights).sum(), leaves)))
+    for ours, theirs in zip(*answers, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-10)
+
+
+def test_what_attention_keeps_and_makes_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
+    monkeypatch.setattr(products, "KEEP", 64)
+    monkeypatch.setattr(rules, "LONGEST", 16)
+    monkeypatch.setattr(rules, "FIXED", 0)
+    sizes = {}
+    for tokens in (256, 512):
+        tree = pack([Tree(Node("", "prompt", token_ids=[1] * tokens))]).plan
+        inputs = [torch.randn(heads, tokens, 4, requires_grad=True) for heads in (4, 2, 2)]
+        out = products.attend(*inputs, tree, 1.0)
+        kept = [each.numel() for each in out.grad_fn.saved_tensors if each is not None]
+        sizes[tokens] = sum(kept)
+        assert max(kept) <= 4 * max(tokens * 4, 16 * 64)
+    assert sizes[512] < 2.01 * sizes[256]
+
+
+def test_the_other_ways_to_attend_give_what_the_products_give(trees):
+    """Flex attention, for a GPU, runs here uncompiled and forward only; PyTorch's own serves layers with dropout."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    plan = pack(trees).plan
-    tokens = len(plan.output)
+    tree = pack(trees).plan
+    tokens = len(tree.subtree_end)
     query, key, value = torch.randn(1, 4, tokens, 16), torch.randn(1, 2, tokens, 16), torch.randn(1, 2, tokens, 16)
+    expected = products.attend(query[0], key[0], value[0], tree, 0.3)[None]
     with pytest.warns(UserWarning, match="without torch.compile"):
-        fused = _attend_flex(query, key, value, plan, 0.3, flex_attention)
-    torch.testing.assert_close(fused, _attend_sdpa(query, key, value, plan, 0.0, 0.3), atol=1e-5, rtol=1e-5)
+        fused = _attend_flex(query, key, value, tree, 0.3, flex_attention)
+    torch.testing.assert_close(fused, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(_attend_sdpa(query, key, value, tree, 0.0, 0.3), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_inside_attention_is_drawn_and_reaches_the_gradient(build, trees):
+    model, packed = build("qwen2", head="value", attention_dropout=0.3).train(), pack(trees)
+    found = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        found.append(result(model, packed, "tree")[0])
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2], atol=1e-3)
 
 
 def test_generation_and_a_plain_forward_are_untouched_by_a_packed_forward(build, trees):

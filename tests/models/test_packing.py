@@ -5,6 +5,7 @@ import torch
 
 from espalier.errors import ModelError
 from espalier.models import pack
+from espalier.models import plan as rules
 from espalier.trees import Node, Tree
 
 
@@ -75,37 +76,41 @@ def test_no_trees_make_an_empty_pack():
     assert packed.leaf_sums(torch.zeros(0)).shape == (0,)
 
 
-def test_the_plan_lets_a_token_see_its_path_and_nothing_else(trees):
+def test_the_plan_lets_a_token_see_its_path_and_nothing_else(trees, monkeypatch):
     packed = pack(trees)
-    rows, keys = 0, 0
-    seen = {}
-    for call in packed.plan.calls:
-        for run in range(call.runs):
-            key = packed.plan.keys[keys + run * call.keys :][: call.keys]
-            for q in range(call.queries):
-                row = rows + run * call.queries + q
-                mask = torch.zeros(q + 1) if call.mask is None else call.mask.expand(call.runs, -1, -1, -1)[run, 0, q]
-                visible = key[: len(mask)][mask == 0]
-                seen[row] = visible.tolist()
-        rows += call.runs * call.queries
-        keys += call.runs * call.keys
-    for token in range(len(packed.token_ids)):
-        path, segment = [], int(packed.segment[token])
-        while segment >= 0:
-            path = [t for t in range(packed.start[segment], packed.end[segment]) if t <= token] + path
-            segment = int(packed.parent[segment])
-        assert seen[int(packed.plan.output[token])] == path
-        flex = [k for k in range(token + 1) if token < packed.plan.subtree_end[k]]
-        assert flex == path
+    whole = packed.plan.blocks
+    monkeypatch.setattr(rules, "LONGEST", 3)
+    monkeypatch.setattr(rules, "FIXED", 0)
+    parts = pack(trees).plan.blocks
+    assert len(whole) < len(trees) < len(parts)
+    for blocks in (whole, parts):
+        seen = []
+        for block in blocks:
+            assert block.start == len(seen)
+            keys = torch.cat([torch.arange(*each) for each in block.ranges])
+            everyone = block.keys - block.mask.shape[1]
+            seen += [keys[:everyone].tolist() + keys[everyone:][row == 0].tolist() for row in block.mask]
+        for token in range(len(packed.token_ids)):
+            path, segment = [], int(packed.segment[token])
+            while segment >= 0:
+                path = [t for t in range(packed.start[segment], packed.end[segment]) if t <= token] + path
+                segment = int(packed.parent[segment])
+            assert seen[token] == path
+            assert path == [k for k in range(token + 1) if token < packed.plan.subtree_end[k]]  # for flex attention
 
 
-def test_runs_of_one_shape_share_a_call():
-    roots = []
-    for _ in range(4):
-        root = Node("", "prompt", token_ids=[1] * 20)
-        for _ in range(8):
-            root.add(Node("", token_ids=[2] * 60))
-        roots.append(Tree(root))
-    calls = pack(roots).plan.calls
-    assert [(c.runs, c.queries, c.keys) for c in calls] == [(4, 80, 80), (28, 60, 80)]
-    assert calls[1].mask.shape == (1, 1, 60, 80)
+def test_blocks_join_small_segments_and_cut_long_ones(monkeypatch):
+    monkeypatch.setattr(rules, "LONGEST", 128)
+    monkeypatch.setattr(rules, "FIXED", 4096)
+    root = Node("", "prompt", token_ids=[1] * 300)
+    for size in (10, 10, 200):
+        root.add(Node("", token_ids=[2] * size))
+    blocks = pack([Tree(root)]).plan.blocks
+    assert [(b.start, b.end, b.ranges) for b in blocks] == [
+        (0, 100, ((0, 100),)),
+        (100, 200, ((0, 200),)),
+        (200, 320, ((0, 320),)),
+        (320, 420, ((0, 300), (320, 420))),
+        (420, 520, ((0, 300), (320, 520))),
+    ]
+    assert [b.mask.shape[1] for b in blocks] == [100, 100, 120, 100, 100]

@@ -21,6 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from espalier.models.plan import Plan
+from espalier.models.products import attend
 
 NAME = "espalier_tree"
 
@@ -40,7 +41,7 @@ def tree_attention(
     tree: Plan | None = None,
     **kwargs: Any,
 ) -> tuple[Float[Tensor, "batch queries heads value_width"], None]:
-    """The registered function: SDPA, over the plan's calls where `tree` is given.
+    """The registered function: SDPA without a tree, and with one, whichever way is fastest on the device.
 
     Raises:
         UnsupportedAttentionError: the layer adds a bias, soft-caps its scores or has sinks.
@@ -54,37 +55,31 @@ def tree_attention(
             raise UnsupportedAttentionError(f"its attention uses {name}")
     if query.is_cuda and not dropout:  # flex attention has no dropout
         return _attend_flex(query, key, value, tree, scaling, _compiled_flex()), None
-    return _attend_sdpa(query, key, value, tree, dropout, scaling), None
+    if dropout:
+        return _attend_sdpa(query, key, value, tree, dropout, scaling), None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend(query[0], key[0], value[0], tree, scale)[None], None
 
 
 def _attend_sdpa(
     query: Tensor, key: Tensor, value: Tensor, tree: Plan, dropout: float, scaling: float | None
 ) -> Float[Tensor, "1 tokens heads value_width"]:
-    """Gather the rows of all calls once, attend call by call, gather the tokens back."""
-    queries, keys, values = _rows(query, tree.queries), _rows(key, tree.keys), _rows(value, tree.keys)
-    grouped = key.shape[1] != query.shape[1]
+    """The same blocks through PyTorch's attention, which knows dropout."""
     outputs = []
-    query_sizes = [call.runs * call.queries for call in tree.calls]
-    key_sizes = [call.runs * call.keys for call in tree.calls]
-    for call, q, k, v in zip(
-        tree.calls, queries.split(query_sizes), keys.split(key_sizes), values.split(key_sizes), strict=True
-    ):
+    for block in tree.blocks:
+        seen = torch.cat([torch.arange(*each, device=query.device) for each in block.ranges])
+        everyone = len(seen) - block.mask.shape[1]
         out = F.scaled_dot_product_attention(
-            q.unflatten(0, (call.runs, call.queries)).transpose(1, 2),
-            k.unflatten(0, (call.runs, call.keys)).transpose(1, 2),
-            v.unflatten(0, (call.runs, call.keys)).transpose(1, 2),
-            attn_mask=None if call.mask is None else call.mask.to(q.dtype),
+            query[:, :, block.start : block.end],
+            key.index_select(2, seen),
+            value.index_select(2, seen),
+            attn_mask=F.pad(block.mask, (everyone, 0)).to(query.dtype),
             dropout_p=dropout,
-            is_causal=call.mask is None,
             scale=scaling,
-            enable_gqa=grouped,
+            enable_gqa=key.shape[1] != query.shape[1],
         )
-        outputs.append(out.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs).index_select(0, tree.output)[None]
-
-
-def _rows(states: Float[Tensor, "1 heads tokens width"], rows: Tensor) -> Float[Tensor, "rows heads width"]:
-    return states[0].transpose(0, 1).index_select(0, rows)
+        outputs.append(out.transpose(1, 2))
+    return torch.cat(outputs, 1)
 
 
 def _attend_flex(

@@ -1,8 +1,8 @@
-"""Which packed tokens attend to which, as a few batched attention calls.
+"""Which packed tokens attend to which, as a few blocks of consecutive tokens.
 
-Along a path of first children the packed tokens are contiguous: such a *run* is plain causal attention, after a prefix
-that hangs above it. Runs of similar size share a call, padded; the padding is dropped on the way out. The plan is made
-once for a pack and serves every layer.
+Segments lie depth-first, so whatever a token of a block sees lies either in the block or on the path to the block's
+*first* token. A block is therefore one product of consecutive queries with a few ranges of keys, and what lies above
+the diagonal of a long segment is in no block. The plan is made once for a pack and serves every layer.
 """
 
 from __future__ import annotations
@@ -16,23 +16,29 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-# A call is allowed this much more work than its runs need, and this much for nothing: one call fewer is worth it.
-WASTE, FREE = 1.25, 16_384
+LONGEST = 128  # tokens of one segment in one block
+# A block costs as much as this many pairs of a query and a key before it has any: small segments share one.
+FIXED = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One batched attention call.
+class Block:
+    """Consecutive queries and all that they see.
 
     Attributes:
-        runs, queries, keys: its sizes; `keys` is the longest prefix plus `queries`.
-        mask: 0 where a query may look and -inf elsewhere; None for causal attention without a prefix.
+        start, end: the queries, `start <= token < end`.
+        ranges: the keys, as ascending ranges of tokens; the last one ends with the queries.
+        mask: 0 where a query sees a key and -inf elsewhere. It covers the last keys; every query sees the others.
     """
 
-    runs: int
-    queries: int
-    keys: int
-    mask: Float[Tensor, "runs_or_1 1 queries keys"] | None
+    start: int
+    end: int
+    ranges: tuple[tuple[int, int], ...]
+    mask: Float[Tensor, "queries last_keys"]
+
+    @property
+    def keys(self) -> int:
+        return sum(end - start for start, end in self.ranges)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +46,11 @@ class Plan:
     """How packed tokens attend.
 
     Attributes:
-        queries: the token of every row of every call, flat; padding points at token 0.
-        keys: likewise for keys and values.
-        output: for each token, its row among `queries`.
-        calls: how the rows are cut into calls.
+        blocks: together they hold every token once, in order.
         subtree_end: for each token, the end of the range of tokens that have it on their path.
     """
 
-    queries: Int[Tensor, "query_rows"]
-    keys: Int[Tensor, "key_rows"]
-    output: Int[Tensor, "tokens"]
-    calls: list[Call]
+    blocks: list[Block]
     subtree_end: Int[Tensor, "tokens"]
 
     @cached_property
@@ -67,98 +67,64 @@ class Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    prefix: Int[np.ndarray, "before"]
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        return self.end - self.start
-
-    @property
-    def work(self) -> int:
-        return self.size * (len(self.prefix) + self.size)
-
-
 def plan(parent: list[int], start: list[int], end: list[int], device: torch.device | str = "cpu") -> Plan:
     """The plan for segments that lie depth-first, parents before children."""
-    tokens = end[-1] if end else 0
-    queries, keys, calls = [], [], []
-    output = np.zeros(tokens, np.int64)
-    row = 0
-    for group in _groups(_runs(parent, start, end)):
-        longest = max(run.size for run in group)
-        before = max(len(run.prefix) for run in group)
-        query = np.zeros((len(group), longest), np.int64)
-        key = np.zeros((len(group), before + longest), np.int64)
-        for i, run in enumerate(group):
-            own = np.arange(run.start, run.end)
-            query[i, : run.size] = own
-            key[i, : len(run.prefix)] = run.prefix
-            key[i, before : before + run.size] = own
-            output[own] = row + i * longest + np.arange(run.size)
-        row += query.size
-        queries.append(query.ravel())
-        keys.append(key.ravel())
-        mask = _mask([len(run.prefix) for run in group], longest).to(device) if before else None
-        calls.append(Call(len(group), longest, before + longest, mask))
-
-    def tensor(parts: list[np.ndarray]) -> Int[Tensor, "rows"]:
-        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *parts])).to(device)
-
-    return Plan(tensor(queries), tensor(keys), tensor([output]), calls, tensor([_subtree_end(parent, start, end)]))
+    subtree_end = _subtree_end(parent, start, end)
+    blocks = []
+    for segment, first, stop in _cuts(parent, start, end):
+        ranges = _ranges(parent, start, end, segment, first, stop)
+        mask = _mask(first, stop, ranges, subtree_end)
+        blocks.append(Block(first, stop, ranges, torch.from_numpy(mask).to(device)))
+    return Plan(blocks, torch.from_numpy(subtree_end).to(device))
 
 
-def _runs(parent: list[int], start: list[int], end: list[int]) -> list[_Run]:
-    """Paths of first children, each with the tokens above it; runs without a token are left out."""
-    heads: list[int] = []  # of each segment, the segment that begins its run
-    prefix: dict[int, np.ndarray] = {}  # of each beginning segment
-    ends: dict[int, int] = {}
-    for here, above in enumerate(parent):
-        if above >= 0 and above == here - 1:
-            heads.append(heads[above])
-        else:
-            heads.append(here)
-            prefix[here] = np.zeros(0, np.int64)
-            if above >= 0:
-                head = heads[above]
-                prefix[here] = np.concatenate([prefix[head], np.arange(start[head], end[above])])
-        ends[heads[here]] = end[here]
-    runs = [_Run(prefix[head], start[head], stop) for head, stop in ends.items()]
-    return [run for run in runs if run.size]
+def _cuts(parent: list[int], start: list[int], end: list[int]) -> list[tuple[int, int, int]]:
+    """Where blocks begin and end, and the segment of their first token: long segments in parts, small ones joined."""
+    cuts: list[tuple[int, int, int]] = []
+    depth: list[int] = []  # of each segment, the tokens above it
+    joined = cost = 0
+    for segment, above in enumerate(parent):
+        depth.append(0 if above < 0 else depth[above] + end[above] - start[above])
+        size = end[segment] - start[segment]
+        parts = -(-size // LONGEST)
+        for part in range(parts):
+            first, stop = start[segment] + size * part // parts, start[segment] + size * (part + 1) // parts
+            before = depth[segment] + first - start[segment]
+            alone = FIXED + (stop - first) * (before + stop - first)
+            if cuts:
+                head, begin, _ = cuts[-1]
+                whole = stop - begin
+                together = FIXED + whole * (joined + whole)
+                if together <= cost + alone:
+                    cuts[-1], cost = (head, begin, stop), together
+                    continue
+            cuts.append((segment, first, stop))
+            joined, cost = before, alone
+    return cuts
 
 
-def _groups(runs: list[_Run]) -> list[list[_Run]]:
-    """Runs that share a call: similar in prefix and size, so that padding them costs little."""
-    groups: list[list[_Run]] = []
-    work = 0
-    for run in sorted(runs, key=lambda run: (len(run.prefix), run.size)):
-        group = groups[-1] if groups else []
-        before, longest = len(run.prefix), max(run.size, max((other.size for other in group), default=0))
-        padded = (len(group) + 1) * longest * (before + longest)
-        if group and bool(before) == bool(len(group[0].prefix)) and padded <= WASTE * (work + run.work) + FREE:
-            group.append(run)
-            work += run.work
-        else:
-            groups.append([run])
-            work = run.work
-    return groups
+def _ranges(
+    parent: list[int], start: list[int], end: list[int], segment: int, first: int, stop: int
+) -> tuple[tuple[int, int], ...]:
+    """The path to token `first` of `segment`, and on to `stop`; ranges that touch are one."""
+    ranges = [(start[segment], stop)]
+    while (segment := parent[segment]) >= 0:
+        if end[segment] == ranges[-1][0]:
+            ranges[-1] = (start[segment], ranges[-1][1])
+        elif end[segment] > start[segment]:
+            ranges.append((start[segment], end[segment]))
+    return tuple(ranges[::-1])
 
 
-def _mask(prefixes: list[int], queries: int) -> Float[Tensor, "runs_or_1 1 queries keys"]:
-    """What each run's queries may see of `[prefix, own]`. Padding lies right of what is real, so causality hides it."""
-    before = max(prefixes)
-    distinct = sorted(set(prefixes))
-    lengths = torch.tensor(prefixes if len(distinct) > 1 else distinct)
-    seen: Bool[Tensor, "runs before"] = torch.arange(before) < lengths[:, None]
-    own: Bool[Tensor, "queries queries"] = torch.ones(queries, queries, dtype=torch.bool).tril()
-    runs = len(lengths)
-    allowed = torch.cat(
-        [seen[:, None, :].expand(runs, queries, before), own[None].expand(runs, queries, queries)], dim=2
-    )
-    return torch.zeros(allowed.shape).masked_fill_(~allowed, float("-inf"))[:, None]
+def _mask(
+    first: int, stop: int, ranges: tuple[tuple[int, int], ...], subtree_end: Int[np.ndarray, "tokens"]
+) -> Float[np.ndarray, "queries last_keys"]:
+    query = np.arange(first, stop)[:, None]
+    key = np.concatenate([np.arange(*each) for each in ranges])
+    unseen = int(np.argmax((subtree_end[key] < stop) | (key >= first)))  # the first key that not every query sees
+    key = key[unseen:]
+    seen: Bool[np.ndarray, "queries last_keys"] = (key <= query) & (query < subtree_end[key])
+    return np.where(seen, np.float32(0), np.float32(-np.inf))
 
 
 def _subtree_end(parent: list[int], start: list[int], end: list[int]) -> Int[np.ndarray, "tokens"]:
