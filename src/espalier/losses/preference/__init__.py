@@ -1,9 +1,5 @@
 """Preference losses: `core` is the algebra, every named loss a line or two of it; docs/losses.md has the table."""
 
-from collections.abc import Callable
-
-from torch import Tensor
-
 from espalier.losses.preference import core
 from espalier.losses.preference.core import logistic, margin
 from espalier.losses.preference.general import (
@@ -18,6 +14,7 @@ from espalier.losses.preference.general import (
     srpo,
 )
 from espalier.losses.preference.listwise import plackett_luce, rrhf
+from espalier.losses.preference.names import PAIRWISE, named, tensors
 from espalier.losses.preference.pairwise import (
     asymmetric_dpo,
     bonbon,
@@ -47,23 +44,8 @@ from espalier.losses.preference.reference_free import alphapo, cpo, orpo, simpo,
 from espalier.losses.preference.transport import aot, aot_unpaired, by_rank
 from espalier.losses.preference.unpaired import apo_down, apo_zero, bco, dro, kto, nca, pmpo, reference_point
 
-Loss = Callable[..., Tensor]
-
-PAIRWISE: dict[str, Loss] = {
-    loss.__name__: loss
-    for loss in (
-        *(dpo, cdpo, robust_dpo, ipo, hinge_dpo, exo, discopop, ln_dpo, r_dpo, dpo_shift, asymmetric_dpo),
-        *(rpo, iterative_rpo, apo_down, nca, cpo, simpo, alphapo, orpo),
-    )
-}
-"""Losses that a pair's own numbers suffice for, by name: what a trainer of pairs can offer without further inputs.
-
-Their tensor arguments are called `chosen_` or `rejected_` and then `logratio`, `logprob`, `mean_logprob` or `tokens`.
-"""
-
 __all__ = [
     "PAIRWISE",
-    "Loss",
     "alphapo",
     "aot",
     "aot_unpaired",
@@ -97,6 +79,7 @@ __all__ = [
     "ln_dpo",
     "logistic",
     "margin",
+    "named",
     "nash_md",
     "nca",
     "odpo",
@@ -116,5 +99,6 @@ __all__ = [
     "sppo",
     "srpo",
     "step_dpo",
+    "tensors",
     "vpo",
 ]
