@@ -190,3 +190,20 @@ def pair_figures(rows: list[Row], recipe: str, shape: Shape, shared: bool) -> Ro
         tokens += p + sum(sizes)
         flops += (4 if recipe == "dpo" else 3) * shape.forward_flops(prompts * p + sum(sizes), looks, targets)
     return {"tokens": tokens, "flops": flops}
+
+
+def closeness(response: str, answer: str) -> float:
+    """A reward: 1 for the answer itself, else half of the share of its signs that the response has.
+
+    >>> closeness("1 4 8", "1 4 8"), closeness("w20 1 w21", "1 4")
+    (1.0, 0.25)
+    """
+    if response.split() == answer.split():
+        return 1.0
+    signs = set(answer.split())
+    return 0.5 * len(signs & set(response.split())) / len(signs)
+
+
+def scored_tokens(rows: list[Row]) -> int:
+    """Distinct tokens of responses under one prompt, with their end-of-text tokens."""
+    return length(rows[0]["prompt"]) + sum(length(row["completion"]) + 1 for row in rows)
