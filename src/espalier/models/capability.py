@@ -82,7 +82,7 @@ def check_logits(hf: PreTrainedModel) -> None:
         packed = _trial(hf)
         ids = packed.token_ids[:3]
         hidden = hf.base_model(input_ids=ids[None], use_cache=False).last_hidden_state[0, :2]
-        found, _ = logprobs(hidden, ids[1:], layer.weight, layer.bias, logit_rule(hf))
+        found, _, _ = logprobs(hidden, ids[1:], layer.weight, layer.bias, logit_rule(hf))
         logits = hf(input_ids=ids[None], use_cache=False).logits[0, :2]
         expected = logits.to(found.dtype).log_softmax(-1).gather(1, ids[1:, None])[:, 0]
     if not _close(found, expected.to(found.dtype), hidden.dtype):

@@ -19,7 +19,7 @@ from espalier.errors import ContextLengthError, ModelError
 from espalier.models import adapters
 from espalier.models.capability import check_logits, tree_hidden, tree_obstacle, window
 from espalier.models.heads import HeadName, Link, new_head
-from espalier.models.logprobs import logit_rule, logprobs, output_layer
+from espalier.models.logprobs import Top, logit_rule, logprobs, output_layer
 from espalier.models.packing import Packed
 from espalier.models.padded import padded_hidden
 from espalier.models.tokenizers import fingerprint
@@ -35,11 +35,13 @@ class Outputs:
         logprobs: nats, of each target given what stands before it on its path.
         entropy: nats, of the distribution that each target was drawn from.
         heads: each head that was asked for, raw (before any sigmoid), at every token.
+        top: at each target, the log-probs of the likeliest tokens, best first, and their ids.
     """
 
     logprobs: Float[Tensor, "targets"] | None = None
     entropy: Float[Tensor, "targets"] | None = None
     heads: dict[str, Float[Tensor, "tokens"]] = field(default_factory=dict)
+    top: Top | None = None
 
 
 class Model(nn.Module):
@@ -128,6 +130,7 @@ class Model(nn.Module):
         logprobs: bool = True,
         heads: tuple[str, ...] = (),
         entropy: bool = False,
+        top: int = 0,
         temperature: float = 1.0,
         layout: Layout | None = None,
     ) -> Outputs:
@@ -136,6 +139,7 @@ class Model(nn.Module):
         Args:
             packed: from `pack`, on this model's device.
             entropy: also the entropy at each target.
+            top: also this many of the likeliest tokens at each target.
             temperature: divides the logits.
             layout: "tree" runs shared prefixes once, "padded" each path as a row; None takes the tree where the
                 model's layers can, and says once where they cannot.
@@ -151,8 +155,11 @@ class Model(nn.Module):
             hidden = tree_hidden(self.hf.base_model, packed)
         else:
             hidden = padded_hidden(self.hf.base_model, packed)
-        found, spread = self._logprobs(hidden, packed, temperature, entropy) if logprobs or entropy else (None, None)
-        return Outputs(found if logprobs else None, spread, {name: self._head(name, hidden) for name in heads})
+        found, spread, best = None, None, None
+        if logprobs or entropy or top:
+            found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
+        values = {name: self._head(name, hidden) for name in heads}
+        return Outputs(found if logprobs else None, spread, values, best)
 
     def copy(self) -> Model:
         """A frozen copy in evaluation mode: a reference policy."""
@@ -165,15 +172,16 @@ class Model(nn.Module):
         save(self, Path(folder), kind)
 
     def _logprobs(
-        self, hidden: Tensor, packed: Packed, temperature: float, entropy: bool
-    ) -> tuple[Tensor, Tensor | None]:
+        self, hidden: Tensor, packed: Packed, temperature: float, entropy: bool, top: int
+    ) -> tuple[Tensor, Tensor | None, Top | None]:
         layer = output_layer(self.hf)
         if not self._checked:
             check_logits(self.hf)
             self._checked = True
         states = hidden.index_select(0, packed.predictors)
         ids = packed.token_ids[packed.targets]
-        return logprobs(states, ids, layer.weight, layer.bias, logit_rule(self.hf, temperature), entropy=entropy)
+        rule = logit_rule(self.hf, temperature)
+        return logprobs(states, ids, layer.weight, layer.bias, rule, entropy=entropy, top=top)
 
     def _head(self, name: str, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens"]:
         head = self.heads[name]
