@@ -15,7 +15,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "losses.md"
 LOSSES = [
     name
     for name in preference.__all__
-    if name not in ("PAIRWISE", "by_rank", "core", "logistic", "margin", "named", "reference_point", "tensors")
+    if name
+    not in ("PAIRWISE", "by_rank", "core", "logistic", "margin", "named", "reference_point", "settings", "tensors")
 ]
 
 
@@ -46,7 +47,7 @@ PAIRS = {
 def test_a_pairwise_loss_asks_only_for_a_pairs_own_numbers(name: str) -> None:
     wanted = preference.tensors(name)
     assert wanted <= PAIRS.keys()
-    settings = dict.fromkeys(inspect.signature(preference.PAIRWISE[name]).parameters.keys() - wanted, 0.25)
+    settings = dict.fromkeys(preference.settings(name), 0.25)
     assert preference.named(name, PAIRS, settings).shape == (2,)
 
 
@@ -61,7 +62,7 @@ def test_a_loss_by_name_is_the_loss() -> None:
     [
         ("dop", {}, "no pairwise loss 'dop'; there are dpo, cdpo"),
         ("simpo", {"beta": 2.0}, "settings of simpo are beta, gamma; found beta, without gamma"),
-        ("ipo", {"tau": 0.1, "beta": 0.1}, "settings of ipo are tau; found tau, beta"),
+        ("ipo", {"tau": 0.1, "beta": 0.1}, "settings of ipo are tau; found beta, tau"),
         ("dpo", {}, "settings of dpo are beta, smoothing; found none, without beta"),
     ],
 )

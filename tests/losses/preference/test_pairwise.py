@@ -110,6 +110,11 @@ def test_exo_is_the_divergence_from_the_label() -> None:
     assert (exo(at + T(-1.0, 1.0), T(0.0), 1.0, 0.1) > 0.01).all()
 
 
+def test_exo_refuses_a_certain_label() -> None:
+    with pytest.raises(ValueError, match=r"noise = 0\.0: EXO needs"):
+        exo(CHOSEN, REJECTED, 1.0, 0.0)
+
+
 def test_discopop_goes_from_logistic_to_exponential() -> None:
     losses = discopop(T(-3.0, 0.0, 3.0), T(0.0), 1.0)
     torch.testing.assert_close(losses, T(logistic(-3), (log(2) + 1) / 2, exp(-3)))

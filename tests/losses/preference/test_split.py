@@ -125,7 +125,7 @@ EVERY: dict[str, Callable[[Batch], Tensor]] = {
         clip=2.0,
     ),
 }
-NOT_LOSSES = {"PAIRWISE", "by_rank", "core", "logistic", "margin", "named", "reference_point", "tensors"}
+NOT_LOSSES = {"PAIRWISE", "by_rank", "core", "logistic", "margin", "named", "reference_point", "settings", "tensors"}
 
 
 def test_no_loss_is_left_out() -> None:

@@ -14,7 +14,7 @@ from espalier.losses.preference.general import (
     srpo,
 )
 from espalier.losses.preference.listwise import plackett_luce, rrhf
-from espalier.losses.preference.names import PAIRWISE, named, tensors
+from espalier.losses.preference.names import PAIRWISE, named, settings, tensors
 from espalier.losses.preference.pairwise import (
     asymmetric_dpo,
     bonbon,
@@ -94,6 +94,7 @@ __all__ = [
     "robust_dpo",
     "rpo",
     "rrhf",
+    "settings",
     "simpo",
     "slic",
     "sppo",

@@ -46,21 +46,30 @@ def tensors(name: str) -> set[str]:
     return {argument for argument in _arguments(name) if argument.startswith(("chosen_", "rejected_"))}
 
 
-def named(name: str, pairs: Mapping[str, Pairs], settings: Mapping[str, float]) -> Pairs:
-    """The loss of that name, of those of the pairs' tensors that it takes.
+def settings(name: str) -> set[str]:
+    """The numbers that a loss takes beside its tensors, those with a default among them.
+
+    Raises:
+        ValueError: there is no such loss.
+    """
+    return _arguments(name).keys() - tensors(name)
+
+
+def named(name: str, pairs: Mapping[str, Pairs], values: Mapping[str, float]) -> Pairs:
+    """The loss of that name, of those of the pairs' tensors that it takes, under these settings.
 
     Raises:
         ValueError: there is no such loss, it lacks a setting, or it has no setting of some name.
     """
-    wanted = tensors(name)
-    possible = {key: value for key, value in _arguments(name).items() if key not in wanted}
-    missing = [key for key, value in possible.items() if value.default is value.empty and key not in settings]
-    if missing or settings.keys() - possible.keys():
+    arguments, possible = _arguments(name), settings(name)
+    missing = {key for key in possible - values.keys() if arguments[key].default is inspect.Parameter.empty}
+    if missing or values.keys() - possible:
         raise ValueError(
-            f"the settings of {name} are {', '.join(possible)}; "
-            f"found {', '.join(settings) or 'none'}{', without ' + ', '.join(missing) if missing else ''}"
+            f"the settings of {name} are {', '.join(sorted(possible)) or 'none'}; "
+            f"found {', '.join(sorted(values)) or 'none'}"
+            + (f", without {', '.join(sorted(missing))}" if missing else "")
         )
-    return PAIRWISE[name](**{key: pairs[key] for key in wanted}, **settings)
+    return PAIRWISE[name](**{key: pairs[key] for key in tensors(name)}, **values)
 
 
 def _arguments(name: str) -> Mapping[str, inspect.Parameter]:

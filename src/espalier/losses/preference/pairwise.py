@@ -79,8 +79,13 @@ def hinge_dpo(chosen_logratio: Pairs, rejected_logratio: Pairs, beta: float) -> 
 def exo(chosen_logratio: Pairs, rejected_logratio: Pairs, beta: float, noise: float) -> Pairs:
     """EXO on pairs: KL(softmax of the two rewards || the label (1 - noise, noise)), the reverse of cDPO's direction.
 
-    Ji et al. 2024 (arXiv 2402.00856), equation 16. `noise` must be above 0: a certain label is infinitely far.
+    Ji et al. 2024 (arXiv 2402.00856), equation 16.
+
+    Raises:
+        ValueError: `noise` is not inside (0, 1): a certain label is infinitely far.
     """
+    if not 0 < noise < 1:
+        raise ValueError(f"noise = {noise}: EXO needs a share of flipped labels inside (0, 1), such as 0.001")
     m = margin(chosen_logratio, rejected_logratio, beta)
     right, wrong = F.logsigmoid(m), F.logsigmoid(-m)
     return right.exp() * (right - log(1 - noise)) + wrong.exp() * (wrong - log(noise))
