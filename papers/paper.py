@@ -1,43 +1,20 @@
 """What a paper file declares, and how its rule turns the figures of several seeds into a verdict.
 
 A rule says yes, no, or (while the interval covers both answers) nothing. All yes: reproduced. A no: not reproduced.
-Else inconclusive. Intervals are Student's over seeds: with five of them a bootstrap is a third too narrow. A figure of
-True and False is a share of the seeds, and gets the exact binomial interval.
+Else inconclusive.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-import numpy as np
-from scipy import stats
-
-from espalier.audit import Interval, proportion
-
-Runs = Sequence[Mapping[str, float]]
-"""The figures that each seed measured."""
+from espalier.audit import Interval
+from papers.figure import Lines
+from papers.interval import Runs, interval
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive"]
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The mean over seeds, with its 95 % interval.
-
-    >>> print(interval([1.0, 2.0, 3.0]))
-    2.000 [-0.484, 4.484]
-    >>> print(interval([True, True, True]))
-    1.000 [0.292, 1.000]
-    """
-    if all(isinstance(value, bool) for value in values):
-        return proportion(np.asarray(values))
-    mean, n = float(np.mean(values)), len(values)
-    if n < 2:
-        return Interval(mean, -math.inf, math.inf, n, method="one seed")
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
-    return Interval(mean, mean - half, mean + half, n, method="Student t over seeds")
 
 
 class Rule(Protocol):
@@ -145,6 +122,7 @@ class Paper:
         measured: what is run and which figures come out.
         rule: what must hold of the figures; written before the first run.
         seeds: how many times it is measured.
+        figure: what to draw of the figures, where that helps.
         tried: what was tried, a paragraph; needed where the verdict is "not reproduced".
     """
 
@@ -154,6 +132,7 @@ class Paper:
     measured: str
     rule: Sequence[Rule]
     seeds: int = 5
+    figure: Lines | None = None
     tried: str = ""
     chapter: str = field(default="", init=False)
     """The folder that the file is in; set when it is found."""

@@ -104,6 +104,10 @@ def run(
         runs = [one.figures for one in ordered if one.figures is not None]
         found[paper.id] = result = paper.judge(runs)
         if results is not None and not smoke:
+            if paper.figure is not None and len(runs) > 1:
+                picture = results.parent / "figures" / f"{paper.id.lower()}.svg"
+                picture.parent.mkdir(exist_ok=True)
+                picture.write_text(paper.figure.draw(runs), encoding="utf-8")
             seconds = sum(one.seconds for one in ordered)
             line = row(paper, result, runs, seconds, where)
             with results.open("a", encoding="utf-8") as file:

@@ -35,12 +35,27 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
             "|---|---|---|---|---|",
         ]
         parts += [
-            f"| {row['id']} {row['title']} | {row['claim']} | **{row['verdict']}** | {row['reason']} "
-            f"| {row['seeds']}, {row['seconds']:.0f}, {row['commit']} |".replace("\n", " ")
+            f"| {row['id']} {row['title']}{_picture(row['id'])} | {row['claim']} | **{row['verdict']}** "
+            f"| {_brief(row['reason'])} | {row['seeds']}, {row['seconds']:.0f}, {row['commit']} |".replace("\n", " ")
             for row in own
         ]
         parts.append("")
     return "\n".join(parts)
+
+
+def _brief(reason: str) -> str:
+    """All that does not hold, and as much of what holds as makes four."""
+    parts = reason.split("; ")
+    failed = [part for part in parts if not part.endswith("(yes)")]
+    held = [part for part in parts if part.endswith("(yes)")]
+    shown = [*failed, *held[: max(0, 4 - len(failed))]]
+    more = len(parts) - len(shown)
+    return "; ".join(shown) + (f"; {more} more hold" if more else "")
+
+
+def _picture(name: str) -> str:
+    path = f"figures/{name.lower()}.svg"
+    return f" ([figure]({path}))" if (HERE / path).exists() else ""
 
 
 def write(readme: Path = README, results: Path = RESULTS) -> None:

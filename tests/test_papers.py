@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from papers import Above, Below, Less, Near, Paper, Rule, found, run, table
-from papers.paper import interval
+from papers import Above, Below, Less, Lines, Near, Paper, Rule, found, run, table
+from papers.interval import interval
 
 EVERY = found.files()
 
@@ -80,6 +81,15 @@ def test_all_rules_must_hold_and_one_that_fails_decides() -> None:
     assert paper(Above("a"), Below("a", 2)).judge(runs).verdict == "reproduced"
     assert paper(Above("a"), Above("b", 1.5)).judge(runs).verdict == "inconclusive"
     assert paper(Above("b", 1.5), Below("a")).judge(runs).verdict == "not reproduced"
+
+
+def test_a_figure_stands_alone_and_has_a_line_and_a_name_for_each_curve() -> None:
+    drawn = Lines("n", "win rate", {"this": [(1, "a"), (2, "b")], "that": [(1, "b"), (2, "a")]}, log=True)
+    svg = ElementTree.fromstring(drawn.draw([{"a": 0.1 * seed, "b": 1.0} for seed in range(3)]))
+    space = "{http://www.w3.org/2000/svg}"
+    assert [line.get("data-name") for line in svg.iter(f"{space}polyline")] == ["this", "that"]
+    assert {"this", "that", "win rate", "n"} <= {text.text for text in svg.iter(f"{space}text")}
+    assert svg.find(f"{space}style") is not None
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""SRPO learns to write and to revise; what it learns does not depend on who wrote the pairs, as IPO's and DPO's does."""
+
+import torch
+from torch import Tensor
+
+from espalier.exact import (
+    Language,
+    Pairs,
+    Tabular,
+    bradley_terry,
+    descend,
+    random_preference,
+    random_reward,
+    total_variation,
+    win_rate,
+)
+from espalier.losses.preference import dpo, ipo, srpo
+from papers import Above, Below, Less, Paper
+
+PAPER = Paper(
+    id="P079",
+    title="Self-Improving Robust Preference Optimization",
+    claim="the optimum of SRPO's offline loss is the closed form of its min-max game whoever wrote the pairs, while those "
+    "of IPO and DPO move with the writer; and each text gets better as the policy revises what it wrote",
+    measured="exact descent on pairs of two different writers, preferences with cycles: distance of the policy to the "
+    "closed form, distance between the policies of the two writers, win rate over the reference after revisions",
+    rule=[
+        Below("distance", 1e-3),
+        Below("shift, SRPO", 1e-3),
+        Above("shift, IPO", 0.02),
+        Above("shift, DPO", 0.02),
+        Less("win rate, written", "win rate, 1 revision"),
+        Less("win rate, written", "win rate, 5 revisions"),
+    ],
+    seeds=8,
+)
+BETA = 0.2
+WRITE, REVISE = slice(0, 1), slice(1, None)  # the prompt "a" asks for a string, "bx" for a better one than "x"
+
+
+def optimum(reference: Tensor, preference: Tensor) -> Tensor:
+    """The reviser tilts the reference by the chance to win; the writer avoids what gains most by that."""
+    tilted = reference[REVISE] + preference[0].mT / BETA  # in row i: that j beats i
+    writer = (reference[WRITE] - tilted.logsumexp(-1)).log_softmax(-1)
+    return torch.cat([writer, tilted.log_softmax(-1)])
+
+
+def measure(seed: int, smoke: bool) -> dict[str, float]:
+    arms = "abc" if smoke else "abcdef"
+    both = Language(arms, length=1, end=False, prompts=("a", *("b" + arm for arm in arms)))
+    alone = Language(arms, length=1, end=False)
+    reference = Tabular.random(both, seed)().detach()
+    logits = bradley_terry(random_reward(alone, seed + 100)).logit() + random_preference(alone, seed + 200).logit()
+    preference = logits.sigmoid()
+
+    def learned(pairs: Pairs) -> dict[str, Tensor]:
+        policy = Tabular.of(both, reference)
+        c, r = pairs.chosen, pairs.rejected
+
+        def loss() -> Tensor:
+            ratio = policy() - reference
+            shown = ratio[REVISE]
+            revision = torch.stack([shown[c, c], shown[c, r], shown[r, c], shown[r, r]], -1).unflatten(-1, (2, 2))
+            return pairs.mean(srpo(*pairs.split(ratio[WRITE]), revision, 1.0, BETA, alpha=0.5))
+
+        descend(policy, loss)
+        found = {"SRPO": policy().detach()}
+        for name, one in (("IPO", ipo), ("DPO", dpo)):
+            writer = Tabular.of(alone, reference[WRITE])
+            descend(writer, lambda: pairs.mean(one(*pairs.split(writer() - reference[WRITE]), BETA)))  # noqa: B023
+            found[name] = writer().detach()
+        return found
+
+    writers = [Tabular.random(alone, seed + shift)().detach() for shift in (300, 400)]
+    first, second = (learned(Pairs.all(writer, preference)) for writer in writers)
+    figures = {f"shift, {name}": float(total_variation(first[name], second[name]).max()) for name in first}
+    goal, law = optimum(reference, preference), first["SRPO"]
+    figures["distance"] = float(torch.stack([total_variation(one["SRPO"], goal) for one in (first, second)]).max())
+    text = law[WRITE]
+    for revisions in range(6):
+        name = f"{revisions} revision{'s' * (revisions > 1)}" if revisions else "written"
+        figures[f"win rate, {name}"] = float(win_rate(text, reference[WRITE], preference))
+        text = (text.exp() @ law[REVISE].exp()).log()
+    return figures
