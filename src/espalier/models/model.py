@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -19,6 +19,7 @@ from espalier.errors import ContextLengthError, ModelError
 from espalier.models import adapters
 from espalier.models.capability import check_logits, tree_hidden, tree_obstacle, window
 from espalier.models.heads import HeadName, Link, new_head
+from espalier.models.linears import fast_linears, prefers_onednn
 from espalier.models.logprobs import Top, logit_rule, logprobs, output_layer
 from espalier.models.packing import Packed
 from espalier.models.padded import padded_hidden
@@ -151,10 +152,11 @@ class Model(nn.Module):
         self._check_length(packed)
         for name in heads:
             self.link(name)
-        if self._layout(packed, layout) == "tree":
-            hidden = tree_hidden(self.hf.base_model, packed)
-        else:
-            hidden = padded_hidden(self.hf.base_model, packed)
+        states = tree_hidden if self._layout(packed, layout) == "tree" else padded_hidden
+        # A layer that is recomputed in the backward pass must be as it was in the forward pass.
+        onednn = prefers_onednn() and not self.hf.is_activation_checkpointing
+        with fast_linears(self.hf.base_model) if onednn else nullcontext():
+            hidden = states(self.hf.base_model, packed)
         found, spread, best = None, None, None
         if logprobs or entropy or top:
             found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
