@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -112,11 +114,11 @@ def test_the_example_of_the_guide_is_a_paper_of_twenty_lines(chapter: Path) -> N
     assert sum(bool(line.strip()) for line in code.splitlines()) <= 25
     (chapter / "p000_example.py").write_text(code)
     results = chapter / "results.jsonl"
-    result = run.run(found.chosen(["p000"]), seeds=3, results=results)["P000"]
+    result = run.run(found.chosen(["p000"]), seeds=2, results=results)["P000"]
     assert not isinstance(result, str), result
     assert result.verdict == "reproduced"
     (line,) = [json.loads(text) for text in results.read_text().splitlines()]
-    assert (line["id"], line["chapter"], line["seeds"], line["verdict"]) == ("P000", "example", 3, "reproduced")
+    assert (line["id"], line["chapter"], line["seeds"], line["verdict"]) == ("P000", "example", 2, "reproduced")
     assert {"commit", "versions", "seconds", "figures", "runs", "rule"} <= set(line)
     readme = chapter / "README.md"
     readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
@@ -158,3 +160,30 @@ def test_the_command_lists_papers_from_the_root_of_the_project() -> None:
         [sys.executable, "-m", "papers", "list"], cwd=root, capture_output=True, text=True, check=True
     )
     assert all(name in shown.stdout for name in EVERY)
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
+    source, copy = Path(run.__file__).parent, tmp_path / "papers"
+    (copy / "example").mkdir(parents=True)
+    for path in source.glob("*.py"):
+        (copy / path.name).write_text(path.read_text())
+    head = "import os, time\nfrom papers import Above, Paper\n"
+    head += 'PAPER = Paper("{}", "t", "c", "m", [Above("x")], seeds={})\n'
+    quick = "def measure(seed, smoke):\n    return {'x': 1.0}\n"
+    told = f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
+    slow = f"def measure(seed, smoke):\n{told}    time.sleep(60)\n"
+    (copy / "example" / "p001_quick.py").write_text(head.format("P001", 2) + quick)
+    (copy / "example" / "p002_slow.py").write_text(head.format("P002", 1) + slow)
+    command = [sys.executable, "-m", "papers", "run", "--workers", "2"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    for _ in range(600):
+        time.sleep(0.1)
+        if (copy / "results.jsonl").exists() and (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped" in said
+    assert [json.loads(line)["id"] for line in (copy / "results.jsonl").read_text().splitlines()] == ["P001"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -40,7 +40,8 @@ class ExactEngine:
         if n < 1:
             raise ConfigError(f"n must be at least 1, found {n}")
         if sampling.top_p < 1 or sampling.top_k > 0:
-            raise ConfigError(f"the exact engine cuts no tokens away; found top_p={sampling.top_p}, {sampling.top_k=}")
+            cut = f"top_p={sampling.top_p}, top_k={sampling.top_k}"
+            raise ConfigError(f"the exact engine cuts no tokens away; found {cut}")
         started, seen, found = time.perf_counter(), Counter[tuple[int, int]](), []
         with torch.no_grad():
             table = self.policy.next_logprobs()
