@@ -31,7 +31,7 @@ def geometric_mixture(
 ) -> Float[Tensor, "items vocabulary"]:
     """Log-probs of the policy proportional to `policy^(1 - weight) * reference^weight`: Nash-MD's opponent.
 
-    Munos et al. 2023 (arXiv 2312.00886), section 7; for language models taken token by token, as here. The weight lies
+    Munos et al. 2023 (arXiv 2312.00886); for language models taken token by token, as here. The weight lies
     between 0 and 1.
     """
     return ((1 - weight) * logprobs + weight * reference).log_softmax(-1)

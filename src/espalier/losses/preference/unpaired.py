@@ -20,7 +20,7 @@ Liked = Bool[Tensor, "responses"]
 def reference_point(mismatched_logratio: Responses) -> Float[Tensor, ""]:
     """KTO's z0: the mean log-ratio of responses to *other* prompts, at least 0; estimates KL(policy || reference).
 
-    Ethayarajh et al. 2024 (arXiv 2402.01306), section 4.1. A constant, of the whole optimiser step.
+    Ethayarajh et al. 2024 (arXiv 2402.01306). A constant, of the whole optimiser step.
     """
     return mismatched_logratio.detach().mean().clamp(min=0)
 
