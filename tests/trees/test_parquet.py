@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from espalier.errors import DataError, EspalierError
-from espalier.trees import AUTHORS, STOPS, Forest, ForestWriter, Node, Score, Tree, open_forest
+from espalier.trees import AUTHORS, STOPS, Forest, ForestWriter, Node, Score, Tree, open_forest, put_stream
 from espalier.trees.parquet import GROUP_NODES, write
 
 JSON = st.recursive(
@@ -48,6 +48,11 @@ def random_trees(draw: st.DrawFn) -> Tree:
     nodes = [node()]
     for _ in range(draw(st.integers(0, 4))):
         nodes.append(draw(st.sampled_from(nodes)).add(node()))
+    for each in nodes:
+        if all(segment.token_ids is not None for segment in each.path()):
+            for name in draw(st.lists(st.text(), max_size=2)):
+                count = len(each.token_ids or [])
+                put_stream(each, name, draw(st.lists(st.floats(width=32), min_size=count, max_size=count)))
     return Tree(nodes[0], draw(st.text()), draw(META))
 
 
@@ -65,6 +70,7 @@ def facts(tree: Tree) -> tuple[object, ...]:
                 (node.text, node.author, node.token_ids, node.logprobs, node.stop),
                 list(node.scores.items()),
                 node.meta,
+                [(name, repr(stream.values.tolist()), stream.path) for name, stream in node.streams.items()],
             )
             for node in nodes
         ],
@@ -95,6 +101,13 @@ def test_missing_null_empty_and_zero_stay_four_things(tmp_path: Path) -> None:
     assert back.scores == scores
     assert (back.token_ids, back.logprobs) == ([], None)
     assert (back.children[0].token_ids, back.children[0].logprobs) == (None, [])
+
+
+def test_a_file_from_before_there_were_streams_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    Forest([small(0)]).write(path)
+    pl.read_parquet(path).drop("streams").write_parquet(path)
+    assert [facts(tree) for tree in open_forest(path)] == [facts(small(0))]
 
 
 def test_trees_are_found_by_place_across_row_groups_and_shards(tmp_path: Path) -> None:

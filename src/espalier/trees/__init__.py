@@ -9,6 +9,7 @@ from espalier.trees.forest import Forest
 from espalier.trees.ledger import Ledger
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
 from espalier.trees.readers import read
+from espalier.trees.streams import Stream, put_stream, read_stream
 from espalier.trees.views import Group, Pair, chains, groups, pairs, split_steps, steps
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ __all__ = [
     "Pair",
     "Score",
     "Stop",
+    "Stream",
     "Tree",
     "chains",
     "groups",
     "open_forest",
     "pairs",
+    "put_stream",
     "read",
+    "read_stream",
     "split_steps",
     "steps",
 ]

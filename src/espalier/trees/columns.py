@@ -12,6 +12,7 @@
 | `scores` | list of (name, value, spread, missing) | float64; exactly one of `value` and `missing` is null |
 | `meta` | string | the node's meta as JSON (NaN and infinities as Python writes them); null for none |
 | `tree_meta` | string | likewise the tree's, on the root's row |
+| `streams` | list of (name, path, values) | as in `Node`, float32; null for none, and absent in older files |
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import pyarrow as pa
 
 from espalier.errors import DataError, EspalierError
 from espalier.trees.node import AUTHORS, STOPS, Node, Score, Tree
+from espalier.trees.streams import Stream
 
 SCORE = pa.struct(
     [
@@ -33,6 +35,13 @@ SCORE = pa.struct(
         pa.field("value", pa.float64()),
         pa.field("spread", pa.float64()),
         pa.field("missing", pa.string()),
+    ]
+)
+STREAM = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("path", pa.int64(), nullable=False),
+        pa.field("values", pa.list_(pa.float32()), nullable=False),
     ]
 )
 SCHEMA = pa.schema(
@@ -49,8 +58,11 @@ SCHEMA = pa.schema(
         pa.field("scores", pa.list_(SCORE), nullable=False),
         pa.field("meta", pa.string()),
         pa.field("tree_meta", pa.string()),
+        pa.field("streams", pa.list_(STREAM)),
     ]
 )
+REQUIRED = [name for name in SCHEMA.names if name != "streams"]
+"""The columns that every file of a forest has, the oldest included."""
 
 
 class Columns:
@@ -64,6 +76,10 @@ class Columns:
         self.logprobs, self.logprob_ends = array("f"), [0]
         self.scores: dict[str, list[Any]] = {name: [] for name in ("name", "value", "spread", "missing")}
         self.score_ends = [0]
+        self.streams: dict[str, list[Any]] = {name: [] for name in ("name", "path")}
+        self.stream_ends = [0]
+        self.stream_values, self.stream_value_ends = array("f"), [0]
+        self.no_streams: list[bool] = []
         self.no_tokens: list[bool] = []
         self.no_logprobs: list[bool] = []
 
@@ -77,7 +93,8 @@ class Columns:
             EspalierError: a value that the columns cannot hold, with the tree and node named.
         """
         every = [*self.plain.values(), *self.scores.values(), self.token_ids, self.token_ends, self.logprobs]
-        every += [self.logprob_ends, self.score_ends, self.no_tokens, self.no_logprobs]
+        every += [self.logprob_ends, self.score_ends, self.no_tokens, self.no_logprobs, self.no_streams]
+        every += [*self.streams.values(), self.stream_ends, self.stream_values, self.stream_value_ends]
         lengths = [len(column) for column in every]
         try:
             self._add(tree, place)
@@ -113,6 +130,13 @@ class Columns:
                     scores["spread"].append(score.spread)
                     scores["missing"].append(score.missing)
                 self.score_ends.append(len(scores["name"]))
+                for name, stream in node.streams.items():
+                    self.streams["name"].append(name)
+                    self.streams["path"].append(stream.path)
+                    self.stream_values.frombytes(np.asarray(stream.values, np.float32).tobytes())
+                    self.stream_value_ends.append(len(self.stream_values))
+                self.stream_ends.append(len(self.streams["name"]))
+                self.no_streams.append(not node.streams)
         except (TypeError, ValueError, OverflowError, AttributeError) as error:
             where = f"node {index}" if index >= 0 else "its id or meta"
             raise EspalierError(f"tree {tree.id!r} (number {place}), {where}, cannot be stored: {error}") from error
@@ -124,10 +148,15 @@ class Columns:
     def table(self) -> pa.Table:
         """Everything added so far."""
         scores = [pa.array(self.scores[field.name], field.type) for field in SCORE]
+        streams = [pa.array(self.streams[name], STREAM.field(name).type) for name in ("name", "path")]
+        streams.append(_lists(self.stream_value_ends, np.frombuffer(self.stream_values, np.float32)))
         lists = {
             "token_ids": _lists(self.token_ends, np.frombuffer(self.token_ids, np.int32), self.no_tokens),
             "logprobs": _lists(self.logprob_ends, np.frombuffer(self.logprobs, np.float32), self.no_logprobs),
             "scores": _lists(self.score_ends, pa.StructArray.from_arrays(scores, fields=list(SCORE))),
+            "streams": _lists(
+                self.stream_ends, pa.StructArray.from_arrays(streams, fields=list(STREAM)), self.no_streams
+            ),
         }
         arrays = [
             lists[field.name] if field.name in lists else pa.array(self.plain[field.name], field.type)
@@ -144,6 +173,8 @@ def _check(node: Node) -> None:
         raise ValueError(f"stop {node.stop!r} is not one of {', '.join(STOPS)}")
     if not node.text.isascii():
         node.text.encode()  # a lone surrogate has no UTF-8 form
+    for name in node.streams:
+        name.encode()
     for name, score in node.scores.items():
         name.encode()
         if score.missing is not None:
@@ -161,13 +192,17 @@ def trees(table: pa.Table, file: str, first_row: int) -> list[Tree]:
     Raises:
         DataError: rows that are not whole trees, or values that no tree has.
     """
+    if "streams" not in table.column_names:
+        kind = SCHEMA.field("streams").type
+        table = table.append_column("streams", pa.nulls(table.num_rows, kind))
     try:
         rows = table.select(SCHEMA.names).cast(SCHEMA)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataError(file, None, None, f"columns of other types ({error})", f"{SCHEMA}") from error
     _check_links(rows, file, first_row)
-    column = {name: rows[name].to_pylist() for name in SCHEMA.names if name not in ("tree", "scores")}
+    column = {name: rows[name].to_pylist() for name in REQUIRED if name not in ("tree", "scores")}
     scores = _scores(rows["scores"].combine_chunks())
+    streams = _streams(rows["streams"].combine_chunks())
     found: list[Tree] = []
     nodes: list[Node] = []
     for i, parent in enumerate(column["parent"]):
@@ -180,6 +215,7 @@ def trees(table: pa.Table, file: str, first_row: int) -> list[Tree]:
             column["stop"][i],
             scores[i],
             json.loads(meta) if meta else {},
+            streams[i],
         )
         if parent is None:
             tree_meta = column["tree_meta"][i]
@@ -196,6 +232,17 @@ def _scores(column: pa.ListArray) -> list[dict[str, Score]]:
     ends = column.offsets.to_pylist()
     names, values, spreads, reasons = (column.values.field(field.name).to_pylist() for field in SCORE)
     every = list(map(Score, values, spreads, reasons))
+    return [dict(zip(names[i:j], every[i:j], strict=True)) for i, j in pairwise(ends)]
+
+
+def _streams(column: pa.ListArray) -> list[dict[str, Stream]]:
+    if column.null_count == len(column):
+        return [{} for _ in range(len(column))]
+    ends = column.offsets.to_pylist()
+    names, paths = (column.values.field(name).to_pylist() for name in ("name", "path"))
+    lists = column.values.field("values")
+    values, value_ends = lists.values.to_numpy(), lists.offsets.to_pylist()
+    every = [Stream(values[i:j], path) for (i, j), path in zip(pairwise(value_ends), paths, strict=True)]
     return [dict(zip(names[i:j], every[i:j], strict=True)) for i, j in pairwise(ends)]
 
 

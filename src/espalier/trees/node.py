@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from espalier.trees.streams import Stream
 
 Author = Literal["prompt", "policy", "tool", "critic", "human"]
 Stop = Literal["eos", "stop", "length"]
@@ -60,6 +63,8 @@ class Node:
         scores: named scores of the state *after* this segment.
         meta: anything else worth keeping; JSON values only. A root's `meta["tokenizer"]` is the fingerprint of the
             tokenizer that made the tree's token ids, so that those of another model are never used by mistake.
+        streams: named numbers, one for each token id, such as a reference policy's log-probs; read and written with
+            `read_stream` and `put_stream` of `espalier.trees`.
     """
 
     text: str
@@ -69,6 +74,7 @@ class Node:
     stop: Stop | None = None
     scores: dict[str, Score] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    streams: dict[str, Stream] = field(default_factory=dict, repr=False)
     children: list[Node] = field(default_factory=list, repr=False)
     parent: Node | None = field(default=None, repr=False)
 
@@ -163,7 +169,7 @@ class Tree:
         return [node for node in self.root.leaves() if node is not self.root]
 
     def copy(self, keep: Callable[[Node], bool] = lambda node: True) -> Tree:
-        """A copy without the branches whose node fails `keep`. Scores, token ids and meta dictionaries are copied."""
+        """A copy without the branches whose node fails `keep`. Scores, streams, token ids and meta are copied."""
 
         def clone(node: Node) -> Node:
             return Node(
@@ -174,6 +180,7 @@ class Tree:
                 node.stop,
                 dict(node.scores),
                 dict(node.meta),
+                dict(node.streams),
             )
 
         root = clone(self.root)

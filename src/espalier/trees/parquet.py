@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from espalier.errors import DataError, EspalierError
-from espalier.trees.columns import SCHEMA, Columns, trees
+from espalier.trees.columns import REQUIRED, SCHEMA, Columns, trees
 from espalier.trees.forest import Forest
 from espalier.trees.node import Tree
 
@@ -325,7 +325,7 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def _missing(file: pq.ParquetFile) -> list[str]:
-    return [name for name in SCHEMA.names if name not in file.schema_arrow.names]
+    return [name for name in REQUIRED if name not in file.schema_arrow.names]
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from espalier.trees.node import Node, Score, Tree
+from espalier.trees.streams import put_stream, read_stream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ def split_steps(tree: Tree, separator: str = "\n", decode: Callable[[list[int]],
     The last step takes over the segment's stop, scores and meta, as they tell of its end.
 
     Where a segment has token ids, a step ends with the token that completes the separator, whatever else that token
-    holds, and log-probabilities go with their tokens.
+    holds, and log-probabilities and streams go with their tokens.
 
     Args:
         tree: left as it is.
@@ -118,6 +119,7 @@ def _split(node: Node, separator: str, decode: Callable[[list[int]], str] | None
         if decode is None:
             raise ValueError("split_steps needs decode= for segments with token ids, to cut them at the same places")
         cuts = _token_cuts(node.text, node.token_ids, [end for end, _ in cuts], decode)
+    streams = {name: values for name in node.streams if (values := read_stream(node, name)) is not None}
     characters = tokens = 0
     for end, token_end in cuts:
         step = Node(node.text[: end - characters], node.author)
@@ -128,7 +130,12 @@ def _split(node: Node, separator: str, decode: Callable[[list[int]], str] | None
             if node.logprobs is not None:
                 step.logprobs, node.logprobs = node.logprobs[:count], node.logprobs[count:]
         _insert_above(node, step)
+        for name, values in streams.items():
+            put_stream(step, name, values[tokens:token_end])
         characters, tokens = end, token_end
+    node.streams = {}
+    for name, values in streams.items():
+        put_stream(node, name, values[tokens:])
 
 
 def _insert_above(node: Node, step: Node) -> None:
