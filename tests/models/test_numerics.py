@@ -1,10 +1,22 @@
 """Precision follows the processor and the model's width, and nothing else."""
 
+import os
+import platform
+import resource
+
 import pytest
 import torch
 
 from espalier.models import pack
-from espalier.models.numerics import _cpu_has_bf16, has_bf16, matrix_products, resolve_precision
+from espalier.models.numerics import (
+    _cpu_has_bf16,
+    _keep_memory,
+    available_cores,
+    has_bf16,
+    matrix_products,
+    resolve_precision,
+    settle_process,
+)
 
 
 def test_a_setting_that_names_a_precision_means_it(build):
@@ -44,3 +56,24 @@ def test_bf16_products_leave_log_probs_in_fp32_and_close(build, trees):
     assert torch.equal(same, exact)
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - exact).abs().max() < 0.1
+
+
+def test_memory_that_is_freed_is_kept_where_the_c_library_is_glibc():
+    assert _keep_memory() is (platform.libc_ver()[0] == "glibc")
+    settle_process()
+
+    def step() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = [torch.ones(2**21) for _ in range(12)]  # 8 MiB each, all freed at once
+        del kept
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    step()
+    if _keep_memory():
+        assert min(step() for _ in range(3)) < 12 * 2**23 / 4096 / 10
+
+
+def test_no_more_threads_than_cores_that_may_be_used():
+    settle_process()
+    assert 1 <= available_cores() <= os.cpu_count()
+    assert "OMP_NUM_THREADS" in os.environ or torch.get_num_threads() <= available_cores()

@@ -13,6 +13,7 @@ from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, Numer
 
 if TYPE_CHECKING:
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
+    from espalier.scorers.reference import ReferenceLogProbs, stream_name
 
 __all__ = [
     "ExactMatch",
@@ -22,6 +23,7 @@ __all__ = [
     "MissingRateError",
     "ModelScorer",
     "NumericMatch",
+    "ReferenceLogProbs",
     "RewardScorer",
     "Scorer",
     "ValueScorer",
@@ -29,10 +31,13 @@ __all__ = [
     "check_missing",
     "final_number",
     "marked_answer",
+    "stream_name",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("ImplicitReward", "ModelScorer", "RewardScorer", "ValueScorer"):
         return getattr(import_module("espalier.scorers.models"), name)
+    if name in ("ReferenceLogProbs", "stream_name"):
+        return getattr(import_module("espalier.scorers.reference"), name)
     raise AttributeError(f"module 'espalier.scorers' has no attribute {name!r}")

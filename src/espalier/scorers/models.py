@@ -19,6 +19,7 @@ from torch import nn
 
 from espalier.errors import ModelError
 from espalier.models import Model, Packed, encode_node, pack
+from espalier.models.numerics import Setting, matrix_products, resolve_precision, settle_process
 from espalier.trees import Forest, Ledger, Node, Score, Tree
 
 
@@ -40,14 +41,15 @@ class ModelScorer(ABC):
         model: judged in evaluation mode and without gradients; its mode is restored.
         name: of the score.
         tokens: trees share a pass up to this many tokens; a larger tree has one of its own.
+        precision: of matrix products; "auto" is what training chooses on the same machine.
         spent: tokens run through a model, `score` calls and seconds.
     """
 
     passes = 1
     """How often the model runs each token."""
 
-    def __init__(self, model: Model, name: str, tokens: int) -> None:
-        self.model, self.name, self.tokens = model, name, tokens
+    def __init__(self, model: Model, name: str, tokens: int, precision: Setting) -> None:
+        self.model, self.name, self.tokens, self.precision = model, name, tokens, precision
         self.spent = Ledger()
 
     @abstractmethod
@@ -61,8 +63,10 @@ class ModelScorer(ABC):
     def score(self, forest: Forest) -> Forest:
         """Score in place what has no score of this name yet. The trees of a stored forest are read and returned."""
         start = time.perf_counter()
+        settle_process()
         forest = forest.load()
-        with torch.inference_mode(), _evaluating(self.model):
+        products = matrix_products(resolve_precision(self.precision, self.model), self.model.device)
+        with torch.inference_mode(), evaluating(self.model), products:
             for cuts in self._passes(forest):
                 packed = pack([cut.tree for cut in cuts], device=self.model.device)
                 originals = {copy: node for cut in cuts for copy, node in cut.originals.items()}
@@ -123,8 +127,8 @@ class _HeadScorer(ModelScorer):
 
     head: Literal["value", "reward"]
 
-    def __init__(self, model: Model, name: str, tokens: int) -> None:
-        super().__init__(model, name, tokens)
+    def __init__(self, model: Model, name: str, tokens: int, precision: Setting) -> None:
+        super().__init__(model, name, tokens, precision)
         if self.head not in model.heads:
             raise ModelError(
                 f"{type(self).__name__} needs a {self.head!r} head, this model has {sorted(model.heads) or 'none'}; "
@@ -150,8 +154,8 @@ class RewardScorer(_HeadScorer):
 
     head = "reward"
 
-    def __init__(self, model: Model, name: str = "reward", tokens: int = 8192) -> None:
-        super().__init__(model, name, tokens)
+    def __init__(self, model: Model, name: str = "reward", tokens: int = 8192, precision: Setting = "auto") -> None:
+        super().__init__(model, name, tokens, precision)
 
     def wants(self, node: Node) -> bool:
         return node.is_leaf and node.stop != "stop"
@@ -170,8 +174,8 @@ class ValueScorer(_HeadScorer):
 
     head = "value"
 
-    def __init__(self, model: Model, name: str = "value", tokens: int = 8192) -> None:
-        super().__init__(model, name, tokens)
+    def __init__(self, model: Model, name: str = "value", tokens: int = 8192, precision: Setting = "auto") -> None:
+        super().__init__(model, name, tokens, precision)
 
     def wants(self, node: Node) -> bool:
         return node.author in ("policy", "human")
@@ -192,9 +196,15 @@ class ImplicitReward(ModelScorer):
     passes = 2
 
     def __init__(
-        self, model: Model, reference: Model | None, beta: float, name: str = "implicit", tokens: int = 8192
+        self,
+        model: Model,
+        reference: Model | None,
+        beta: float,
+        name: str = "implicit",
+        tokens: int = 8192,
+        precision: Setting = "auto",
     ) -> None:
-        super().__init__(model, name, tokens)
+        super().__init__(model, name, tokens, precision)
         if reference is not None and reference.fingerprint != model.fingerprint:
             raise ModelError("policy and reference have different tokenizers, so their log-probs are of other tokens")
         self.reference, self.beta = reference, beta
@@ -208,14 +218,14 @@ class ImplicitReward(ModelScorer):
             with self.model.reference():
                 reference = self.model(packed).logprobs
         else:
-            with _evaluating(self.reference):
+            with evaluating(self.reference):
                 reference = self.reference(packed).logprobs
         sums = packed.leaf_sums(self.beta * (policy - reference))
         return zip((packed.nodes[leaf] for leaf in packed.leaves.tolist()), sums.tolist(), strict=True)
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, the mode from before outside."""
     was = model.training
     model.eval()
