@@ -17,6 +17,7 @@ import torch
 from espalier.errors import ConfigError, TrainingError
 from espalier.models import load
 from espalier.training import DPO, SFT, Training, read_metrics, train
+from espalier.training.config import read_toml
 
 SCRIPT = textwrap.dedent("""
     import sys, time
@@ -131,11 +132,12 @@ def test_a_frozen_model_is_refused(tiny, demonstrations, tmp_path):
         train(SFT(), tiny().copy(), demonstrations, small(), out=tmp_path / "run")
 
 
-def test_bf16_follows_fp32(tiny, demonstrations, tmp_path):
-    losses = {}
-    for precision in ("fp32", "bf16"):
-        training = small(steps=20, precision=precision, batch_size=8, lr=3e-3)
-        run = train(SFT(), tiny(), demonstrations, training, out=tmp_path / precision)
-        losses[precision] = [row["loss"] for row in run.metrics]
-    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.03)
-    assert losses["bf16"] != losses["fp32"]
+def test_config_records_what_auto_came_to_and_a_resume_goes_on_in_it(tiny, demonstrations, tmp_path):
+    train(SFT(), tiny(), demonstrations, small(), out=tmp_path / "run")
+    path = tmp_path / "run" / "config.toml"
+    assert read_toml(path)["training"]["precision"] == "fp32"  # the model is narrow
+    path.write_text(path.read_text().replace('precision = "fp32"', 'precision = "bf16"'))
+    with pytest.warns(UserWarning, match="began in bf16 and goes on in it, although this machine would choose fp32"):
+        train(SFT(), tiny(), demonstrations, small(), out=tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match=r"training.precision is 'bf16', but this run says 'fp32'"):
+        train(SFT(), tiny(), demonstrations, small(precision="fp32"), out=tmp_path / "run", resume=True)

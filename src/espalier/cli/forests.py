@@ -85,19 +85,28 @@ def sample(
 def score(forest: str, *, scorer: str, out: Path) -> None:
     """Put a score on every node that the scorer can judge, and write the forest.
 
+    With reference:MODEL the responses get that model's log-probs instead; training from the same model (DPO, say) on
+    the forest then needs no reference pass of its own.
+
     For example:
 
         espalier score runs/samples --scorer numeric --out runs/judged
 
+        espalier score pairs.jsonl --scorer reference:runs/sft/model --out runs/annotated
+
     Args:
         forest: a forest, or rows with responses.
-        scorer: exact, numeric, math, arithmetic, format:REGEX, or a saved reward or value model's folder.
+        scorer: exact, numeric, math, arithmetic, format:REGEX, a saved reward or value model's folder, or
+            reference:MODEL.
         out: folder for the scored forest.
     """
     from espalier.cli.settings import open_scorer
     from espalier.report.progress import track
     from espalier.trees import ForestWriter, read
 
+    if scorer.startswith("reference:"):
+        annotate(forest, scorer.removeprefix("reference:"), out)
+        return
     trees = read(forest)
     judge = open_scorer(scorer)
     given = missing = 0
@@ -109,6 +118,21 @@ def score(forest: str, *, scorer: str, out: Path) -> None:
                 writer.write(tree)
             bar.advance(len(chunk), note=f"{missing} of {given} missing")
     print(f"{given} scores {judge.name!r}, {missing} of them missing: {out}")
+
+
+def annotate(forest: str, model: str, out: Path) -> None:
+    """Write the forest with the model's log-probs of its responses."""
+    from espalier.models import load
+    from espalier.report.progress import track
+    from espalier.scorers import ReferenceLogProbs
+    from espalier.trees import ForestWriter, read
+
+    judge = ReferenceLogProbs(load(model))
+    trees = read(forest, tokenizer=judge.model.tokenizer)
+    with ForestWriter(out) as writer, track("reference log-probs", 0, "trees") as bar:
+        for tree in judge.score(trees, bar.reach):
+            writer.write(tree)
+    print(f"{judge.spent.scored:,} tokens run, stream {judge.name!r}: {out}")
 
 
 def search(

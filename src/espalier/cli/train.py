@@ -72,12 +72,13 @@ def train(
         if settings.scorer is None:
             raise ConfigError(f"{recipe} learns from its own answers and needs --scorer to judge them")
         judge = open_scorer(settings.scorer)
-    total = settings.training.total(len(method.select(learn)))
-    with track(f"train {recipe}", total, "steps") as bar:
+    with track(f"train {recipe}", settings.training.steps or 0, "steps") as bar:
 
         def progress(done: int, total: int, metrics: Any) -> None:
             shown = [f"{name} {metrics[name]:.3g}" for name in ("loss", "reward", "pair_accuracy") if name in metrics]
-            bar.reach(done, note=" · ".join(shown))
+            if "reference" in metrics:
+                shown = [f"reference log-probs {metrics['reference']:.0%}"]
+            bar.reach(done, total, note=" · ".join(shown))
 
         run = run_training(
             method,
@@ -93,7 +94,7 @@ def train(
     console = Console()
     if not run.finished:
         console.print(
-            f"stopped at step {run.steps} of {total}; go on with: espalier train {recipe} --out {out} --resume",
+            f"stopped at step {run.steps} of {run.total}; go on with: espalier train {recipe} --out {out} --resume",
             markup=False,
             highlight=False,
             soft_wrap=True,

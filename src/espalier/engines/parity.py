@@ -6,12 +6,12 @@ precision, a stale weight, a wrong mask) the gradient is silently off-policy, so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 
-from espalier.models import Model, encode, pack
+from espalier.models import Model, Outputs, Packed, encode, pack
 from espalier.trees import Node, Tree
 
 
@@ -33,11 +33,17 @@ class Parity:
     cut_mass: float
 
 
-def replay(model: Model, trees: Iterable[Tree], temperature: float) -> Parity:
+def replay(
+    model: Model, trees: Iterable[Tree], temperature: float, forward: Callable[[Packed], Outputs] | None = None
+) -> Parity:
     """Compare every sampled log-prob in the trees with the model's own at the temperature they were sampled at.
 
     Trees are run one by one, so memory is that of the largest. Temperature 0 means log-probs at temperature 1, as the
     engine gives them. Nodes without log-probs (prompts, what people wrote) are context only.
+
+    Args:
+        forward: the pass to compare with, such as a training loop's own with its precision; it must apply the
+            temperature. The model in evaluation mode by default.
 
     Raises:
         ValueError: no node has log-probs, or one has another number of them than of tokens.
@@ -50,10 +56,12 @@ def replay(model: Model, trees: Iterable[Tree], temperature: float) -> Parity:
             sampled = [node for node in tree.walk() if node.logprobs]
             if not sampled:
                 continue
-            encode([tree], model.tokenizer)
+            encode([tree], model.tokenizer, model.fingerprint)
             packed = pack([tree], targets=_was_sampled, device=model.device)
             with torch.no_grad():
-                found = model(packed, temperature=temperature or 1.0).logprobs
+                outputs = forward(packed) if forward else model(packed, temperature=temperature or 1.0)
+            found = outputs.logprobs
+            assert found is not None
             asked = torch.tensor([value for node in packed.nodes if _was_sampled(node) for value in _logprobs(node)])
             gap = (found.double().cpu() - asked.double()).abs()
             total, largest, count = total + gap.sum().item(), max(largest, gap.max().item()), count + len(gap)

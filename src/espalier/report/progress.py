@@ -27,7 +27,7 @@ class Bar(Protocol):
         ...
 
     def reach(self, done: float, total: float = 0, note: str = "") -> None:
-        """`done` units are done in all: a callback for work that counts by itself; its `total` is not needed."""
+        """`done` units are done in all: a callback for work that counts by itself; `total`, if it was not known."""
         ...
 
 
@@ -37,7 +37,7 @@ def track(what: str, total: float, unit: str = "items", console: Console | None 
 
     Args:
         what: the work, in a word or two.
-        total: how many units there are.
+        total: how many units there are; 0 where only the work will tell, by `reach`.
         unit: what is counted, in the plural.
         console: where to show it; its `is_terminal` decides between a live bar and lines.
     """
@@ -72,15 +72,16 @@ class _Live:
     """A bar that redraws itself."""
 
     def __init__(self, progress: Progress, what: str, total: float, unit: str) -> None:
-        self.progress, self.note, self.done = progress, "", 0.0
+        self.progress, self.note, self.done, self.total = progress, "", 0.0, total
         self.task = progress.add_task(escape(what), total=total, unit=unit, note="")
 
     def advance(self, amount: float = 1, note: str = "") -> None:
         self.note = escape(note) or self.note
         self.done += amount
-        self.progress.update(self.task, advance=amount, note=self.note)
+        self.progress.update(self.task, total=self.total, advance=amount, note=self.note)
 
     def reach(self, done: float, total: float = 0, note: str = "") -> None:
+        self.total = self.total or total
         self.advance(done - self.done, note)
 
 
@@ -102,6 +103,7 @@ class _Lines:
             self._print(f"{_clock((now - self.start) * (self.total / self.done - 1))} left")
 
     def reach(self, done: float, total: float = 0, note: str = "") -> None:
+        self.total = self.total or total
         self.advance(done - self.done, note)
 
     def finish(self) -> None:

@@ -45,7 +45,9 @@ class Training(Strict):
     weight_decay: float = Field(0.0, ge=0, description="AdamW's decay, on matrices only")
     betas: tuple[float, float] = Field((0.9, 0.95), description="AdamW's moments")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of matrix products; sums and weights stay fp32")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of matrix products; sums and weights stay fp32. auto: bf16 where the hardware has it"
+    )
     seed: int = 0
     checkpoint_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep: int = Field(2, ge=1, description="checkpoints that stay on disk")

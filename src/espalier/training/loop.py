@@ -17,13 +17,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from espalier.engines.parity import replay
 from espalier.errors import TrainingError
 from espalier.losses import reduce, totals
 from espalier.models import Model, Outputs, Packed, encode, pack
+from espalier.models.numerics import matrix_products, resolve_precision
 from espalier.training.batch import Batch, micro_batches
 from espalier.training.config import Training
 from espalier.training.recipe import Frozen, Online, Recipe
-from espalier.training.rollout import Actor, rollout, sampled_logprobs
+from espalier.training.rollout import Actor, rollout
 from espalier.training.schedules import learning_rate
 from espalier.trees import Forest, Tree
 
@@ -43,7 +45,10 @@ def order(count: int, seed: int, first: int, size: int) -> list[int]:
 
 @dataclass(slots=True)
 class Loop:
-    """Everything a step needs; `step(i)` makes step i (from 0) and returns its metrics."""
+    """Everything a step needs; `step(i)` makes step i (from 0) and returns its metrics.
+
+    The trees of an offline recipe have token ids (see `espalier.training.prepare`).
+    """
 
     recipe: Recipe
     model: Model
@@ -70,8 +75,6 @@ class Loop:
         if isinstance(self.recipe, Online):
             trees, metrics = self._rollout(trees, number)
             updates, passes = self.recipe.updates, self.recipe.passes
-        else:
-            encode(trees, self.model.tokenizer, self.model.fingerprint)
         rate = learning_rate(
             number,
             self.total,
@@ -100,7 +103,11 @@ class Loop:
         self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
         grown = list(self.rolled)
         encode(grown, self.model.tokenizer, self.model.fingerprint)
-        metrics["parity"] = self._parity(grown)
+        some = micro_batches(grown, self.training.micro_tokens)[0]
+        try:
+            metrics["parity"] = replay(self.model, some, recipe.temperature, self._frozen).mean_abs
+        except ValueError as error:
+            raise TrainingError(f"step {number}: {error}; policy gradients need sampled log-probs") from None
         if metrics["parity"] > recipe.parity_limit:
             raise TrainingError(
                 f"step {number}: sampler and trainer disagree by {metrics['parity']:.3g} nats a token, more than "
@@ -108,18 +115,8 @@ class Loop:
             )
         return grown, metrics
 
-    def _parity(self, trees: list[Tree]) -> float:
-        """Mean |replayed - sampled| log-prob over the first micro-batch of a rollout."""
-        packed = next(self._packs(trees))
-        replayed = self._frozen(packed).logprobs
-        assert replayed is not None
-        return float((replayed.float() - sampled_logprobs(packed)).abs().mean())
-
     def _packs(self, trees: Sequence[Tree]) -> Iterator[Packed]:
-        def size(tree: Tree) -> int:
-            return sum(len(node.token_ids or ()) for node in tree.walk())
-
-        for group in micro_batches(trees, self.training.micro_tokens, size):
+        for group in micro_batches(trees, self.training.micro_tokens):
             yield pack(group, targets=self.recipe.targets, device=str(self.model.device))
 
     def _forward(self, packed: Packed, **wanted: object) -> Outputs:
@@ -171,10 +168,8 @@ def _blame(batch: Batch) -> str:
 
 
 def precision(training: Training, model: Model) -> AbstractContextManager[object]:
-    """bf16 matrix products where asked for; weights, sums and reductions stay fp32."""
-    if training.precision == "bf16":
-        return torch.autocast(model.device.type, dtype=torch.bfloat16)
-    return nullcontext()
+    """The precision of matrix products that the run is set to; weights, sums and reductions stay fp32."""
+    return matrix_products(resolve_precision(training.precision, model), model.device)
 
 
 def make_optimizer(model: Model, training: Training) -> torch.optim.AdamW:

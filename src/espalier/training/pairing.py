@@ -9,7 +9,7 @@ from espalier.errors import TrainingError
 from espalier.models import Packed
 from espalier.training.batch import Batch, leaf_nodes
 from espalier.training.recipe import Recipe
-from espalier.trees import Forest
+from espalier.trees import Forest, Node
 from espalier.trees.views import pairs
 
 
@@ -31,9 +31,19 @@ class Paired(Recipe):
         return kept
 
     def paired(self, packed: Packed) -> Batch:
-        """The pairs of every tree in `packed`; each weighs the same."""
-        position = {id(leaf): i for i, leaf in enumerate(leaf_nodes(packed))}
-        found = [pair for tree in dict.fromkeys(packed.trees) for pair in pairs(tree, self.by, self.least_margin)]
-        chosen = torch.tensor([position[id(pair.chosen)] for pair in found], dtype=torch.long)
-        rejected = torch.tensor([position[id(pair.rejected)] for pair in found], dtype=torch.long)
-        return Batch(packed, {"pair": torch.ones(len(found))}, pairs=(chosen, rejected))
+        """The pairs of every tree in `packed`; each weighs the same.
+
+        A step may draw a tree twice (at the end of a pass over the data): each time it counts.
+        """
+        roots = (packed.parent < 0).nonzero()[:, 0]
+        drawn = torch.searchsorted(roots, packed.leaves, right=True) - 1
+        places: list[dict[Node, int]] = [{} for _ in roots]
+        for place, (leaf, draw) in enumerate(zip(leaf_nodes(packed), drawn.tolist(), strict=True)):
+            places[draw][leaf] = place
+        found = [
+            (place[pair.chosen], place[pair.rejected])
+            for root, place in zip(roots.tolist(), places, strict=True)
+            for pair in pairs(packed.trees[root], self.by, self.least_margin)
+        ]
+        both = torch.tensor(found, dtype=torch.long).reshape(-1, 2)
+        return Batch(packed, {"pair": torch.ones(len(found))}, pairs=(both[:, 0], both[:, 1]))

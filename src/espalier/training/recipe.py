@@ -58,6 +58,14 @@ class Recipe(Strict):
         return False
 
     @property
+    def stored_reference(self) -> str | None:
+        """The stream whose log-probs the recipe measures from; None for those of the policy that training starts from.
+
+        Only a recipe that learns from stored responses can name one.
+        """
+        return None
+
+    @property
     def needs_logprobs(self) -> bool:
         return True
 

@@ -3,6 +3,7 @@
 config.toml          everything the run was told, with versions and the seed
 metrics.jsonl        a row a step; timings.jsonl beside it holds what depends on the clock
 trees/step-N.parquet the rollout of each checkpointed step (online recipes)
+trees/reference.parquet the data with the starting policy's log-probs (offline recipes that measure from it)
 checkpoints/step-N/  weights, moments; written aside, then renamed
 model/               the trained model, an ordinary Hugging Face folder
 """
@@ -13,9 +14,11 @@ import signal
 import threading
 import time
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,17 +30,20 @@ from espalier.engines.base import Engine
 from espalier.errors import ConfigError, TrainingError
 from espalier.models import Model
 from espalier.models.adapters import lora_layers
+from espalier.models.numerics import resolve_precision, settle_process
 from espalier.scorers import Scorer
 from espalier.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from espalier.training.config import Training, dump_toml
-from espalier.training.loop import Loop, make_optimizer, make_reference
+from espalier.training.config import Training, dump_toml, read_toml
+from espalier.training.loop import Loop, Reference, make_optimizer, make_reference
 from espalier.training.metrics import Recorder, read_metrics
+from espalier.training.prepare import prepare, reference_stream, stored_logprobs
 from espalier.training.recipe import Online, Recipe
 from espalier.training.rollout import Actor
 from espalier.trees import Forest
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
-"""Called after each step with the steps done, the total, and the step's metrics."""
+"""Called after each step with the steps done, the total, and the step's metrics; before the first one, while the
+reference's log-probs are computed, with 0, the total and {"reference": the share of the trees that are done}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,18 @@ class Run:
         folder: the run folder.
         model: the trained model, in memory.
         steps: how many steps are done.
-        finished: False where Ctrl-C or SIGTERM stopped it early; `resume=True` goes on.
+        total: how many the run has.
     """
 
     folder: Path
     model: Model
     steps: int
-    finished: bool
+    total: int
+
+    @property
+    def finished(self) -> bool:
+        """False where Ctrl-C or SIGTERM stopped it early; `resume=True` goes on."""
+        return self.steps == self.total
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -85,11 +96,12 @@ def train(
         scorer: judges the rollouts of an online recipe.
         engine: writes the rollouts; the model itself by default.
         resume: go on from the newest checkpoint; starts afresh where there is none.
-        progress: called after each step.
+        progress: called after each step, and while the reference's log-probs are computed; see `Progress`.
         notes: more tables for config.toml (where model and data came from).
 
     Raises:
         ConfigError: the folder holds another run, or the run to resume was configured otherwise.
+        ContextLengthError: a tree of an offline recipe is longer than the model's context; nothing was trained.
         TrainingError: nothing to learn from, a loss that is not finite, sampler and trainer that disagree.
     """
     online = isinstance(recipe, Online)
@@ -97,17 +109,25 @@ def train(
     selected = recipe.select(forest)
     if not len(selected):
         raise TrainingError("the forest is empty: there is nothing to learn from")
+    settle_process()
+    if not online:
+        selected = prepare(selected, model)
     folder = Path(out) if out is not None else _next_folder(recipe.key)
+    training = _settle_precision(folder, training, model, resume)
     _settle_config(folder, recipe, training, notes or {}, resume)
 
     if recipe.head and recipe.head not in model.heads:
         torch.manual_seed(training.seed)
         model.add_head(recipe.head, link=recipe.link)
     optimizer = make_optimizer(model, training)
-    initial = _initial_policy(folder, recipe, model)
     actor = _actor(model, engine, scorer) if online else None
     total = training.total(len(selected))
-    reference = make_reference(model, initial, training, recipe.temperature)
+
+    def tell(trees: int, of: int) -> None:
+        if progress is not None:
+            progress(0, total, {"reference": trees / of})
+
+    reference = _reference(folder, recipe, model, selected, training, tell)
     loop = Loop(recipe, model, selected, training, total, optimizer, reference, actor)
 
     store = folder / "checkpoints"
@@ -138,7 +158,26 @@ def train(
     model.eval()
     if done == total:
         model.save(folder / "model", kind=recipe.saves)
-    return Run(folder, model, done, done == total)
+    return Run(folder, model, done, total)
+
+
+def _settle_precision(folder: Path, training: Training, model: Model, resume: bool) -> Training:
+    """The settings with "auto" made plain, so that config.toml says what was computed with.
+
+    A resume takes what the run began with, also on a machine that would choose otherwise: the numbers go on.
+    """
+    precision = resolve_precision(training.precision, model)
+    path = folder / "config.toml"
+    if resume and training.precision == "auto" and path.exists():
+        begun = read_toml(path).get("training", {}).get("precision", precision)
+        if begun != precision:
+            warnings.warn(
+                f"{path}: the run began in {begun} and goes on in it, although this machine would choose {precision}: "
+                "slower here, and equal to the uninterrupted run only up to rounding",
+                stacklevel=3,
+            )
+        precision = begun
+    return training.model_copy(update={"precision": precision})
 
 
 def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapping[str, Any], resume: bool) -> None:
@@ -158,13 +197,24 @@ def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapp
         return
     if not resume:
         raise ConfigError(f"{folder}: holds a run already; resume it (--resume), or choose another folder with --out")
-    there = tomllib.loads(path.read_text())
+    there = read_toml(path)
     mine = tomllib.loads(dump_toml(settings))
     for table in ("recipe", "training"):
         for key in sorted(there.get(table, {}).keys() | mine[table].keys()):
             old, new = there.get(table, {}).get(key), mine[table].get(key)
             if old != new:
                 raise ConfigError(f"{path}: {table}.{key} is {old!r}, but this run says {new!r}; resume with the same")
+
+
+def _reference(
+    folder: Path, recipe: Recipe, model: Model, forest: Forest, training: Training, tell: Callable[[int, int], None]
+) -> Reference:
+    """Where the reference's log-probs come from: stored responses have them, new ones need the policy itself."""
+    if isinstance(recipe, Online) or not recipe.needs_reference:
+        return make_reference(model, _initial_policy(folder, recipe, model), training, recipe.temperature)
+    with _deterministic():
+        name = reference_stream(recipe, model, forest, training, folder, tell)
+    return partial(stored_logprobs, name=name)
 
 
 def _initial_policy(folder: Path, recipe: Recipe, model: Model) -> Model | None:

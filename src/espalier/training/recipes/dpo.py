@@ -18,10 +18,17 @@ class DPO(Paired):
 
     key: ClassVar[str] = "dpo"
     beta: float = Field(0.1, gt=0, description="how closely to stay at the reference")
+    reference: str | None = Field(
+        None, description="stream of the forest with the reference's log-probs; the starting policy's by default"
+    )
 
     @property
     def needs_reference(self) -> bool:
         return True
+
+    @property
+    def stored_reference(self) -> str | None:
+        return self.reference
 
     def batch(self, packed: Packed, frozen: Frozen) -> Batch:
         batch = self.paired(packed)

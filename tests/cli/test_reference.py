@@ -1,0 +1,44 @@
+"""`espalier score --scorer reference:MODEL`, and training that finds the log-probs there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from espalier.cli.forests import score
+from espalier.cli.train import train
+from espalier.errors import EspalierError
+from espalier.models import from_config, train_tokenizer
+from espalier.training import read_metrics
+from espalier.trees import open_forest
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+
+
+def test_an_annotated_forest_is_written_and_trained_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = from_config(CONFIG, train_tokenizer(["0123456789+="], kind="char"))
+    model.save("model")
+    rows = [{"prompt": f"{i}+1=", "chosen": str(i + 1), "rejected": "0"} for i in range(1, 7)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    score("pairs.jsonl", scorer="reference:model", out=tmp_path / "annotated")
+    assert "stream 'logprobs:" in capsys.readouterr().out
+    names = {name for leaf in open_forest("annotated").leaves() for name in leaf.streams}
+    assert len(names) == 1
+    training = ["training.steps=3", "training.batch_size=2"]
+    train("dpo", model="model", data="annotated", out=tmp_path / "run", assign=training)
+    assert "reference log-probs" not in capsys.readouterr().err
+    kept = open_forest(tmp_path / "run" / "trees" / "reference.parquet")
+    assert {name for leaf in kept.leaves() for name in leaf.streams} == names
+    assert len(read_metrics(tmp_path / "run")) == 3
+    with pytest.raises(EspalierError, match="already holds"):
+        score("pairs.jsonl", scorer="reference:model", out=tmp_path / "annotated")
