@@ -174,7 +174,7 @@ def run(
                         found[contestant.peer or "espalier"] = workers[name].versions
                     figures = workers[name].round()
                 except RuntimeError as error:
-                    errors[name] = str(error)
+                    errors[name] = str(error).splitlines()[-1]  # its traceback names folders of this machine
                     said(f"{case.name}: {error}")
                     continue
                 made[name].append(figures)

@@ -62,7 +62,7 @@ def show(results: Mapping[str, Record]) -> None:
         if record["absent"]:
             console.print(f"not there: {', '.join(record['absent'])}")
         for who_failed, error in record["errors"].items():
-            console.print(f"failed: {who_failed}: {error.splitlines()[-1]}", markup=False)
+            console.print(f"failed: {who_failed}: {error}", markup=False)
 
 
 def markdown(results: Mapping[str, Record]) -> str:
