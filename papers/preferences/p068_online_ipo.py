@@ -55,7 +55,7 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
 
     anyone, fixed = Tabular.random(language, seed + 200), Pairs.all(reference, preference)
     at_once, offline = Tabular.of(language, reference), Tabular.of(language, reference)
-    anneal(at_once, lambda: online(at_once), steps=300 if smoke else 1500, lr=0.02)
+    anneal(at_once, lambda: online(at_once), steps=300 if smoke else 1500, lr=0.02, momentum=0.0)
     descend(offline, lambda: fixed.mean(ipo(*fixed.split(offline() - reference), TAU)))
     nash = regularised_nash(reference, preference, TAU)
     gradients = gradient(online(anyone), anyone), gradient(self_play(anyone), anyone)

@@ -28,6 +28,7 @@ PAPER = Paper(
         Less("reward, forward_kl", "reward, reverse_kl"),
         Less("entropy, reverse_kl", "entropy, forward_kl"),
     ],
+    seeds=40,
 )
 
 SCORES: dict[Divergence, core.Divergence] = {

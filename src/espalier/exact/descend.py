@@ -12,17 +12,21 @@ from espalier.errors import TrainingError
 
 
 def anneal(
-    policy: nn.Module, loss: Callable[[], Float[Tensor, ""]], steps: int = 1000, lr: float = 0.05
+    policy: nn.Module, loss: Callable[[], Float[Tensor, ""]], steps: int = 1000, lr: float = 0.05, momentum: float = 0.9
 ) -> Float[Tensor, ""]:
     """Adam with a learning rate that falls to 0 along a cosine; the last loss.
 
     For what L-BFGS cannot do: losses whose value means nothing (policy gradients, self-play against the policy as it
     is), and neural policies, which compute a part of their pass in fp32.
 
+    Args:
+        momentum: Adam's first beta. Take 0 in a game: momentum drives policies that chase each other outward.
+
     Raises:
         TrainingError: the loss is not finite.
     """
-    optimiser = torch.optim.Adam([parameter for parameter in policy.parameters() if parameter.requires_grad], lr=lr)
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(trained, lr, betas=(momentum, 0.999))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     value = torch.zeros(())
     for _ in range(steps):

@@ -36,7 +36,9 @@ class Language:
         symbols: one character each; the i-th is token i, the end token comes after them.
         length: the most symbols in a string.
         end: whether a string may end early. Without, all strings have `length` symbols.
-        prompts: what the strings are responses to; a model sees them, a table has rows for each.
+        prompts: what the strings are responses to; a model sees them, a table has rows for each. "ab" where none is
+            given. To a transformer with rotary positions and no start token "a" and "aa" are the same (its attention
+            averages equal values), so a prompt for one should hold two different symbols; gpt2 tells them apart.
 
     Raises:
         ConfigError: no or repeated symbols, no length, or a prompt that is empty, repeated or not of the symbols.
@@ -53,7 +55,7 @@ class Language:
         if self.length < 1:
             raise ConfigError(f"length must be at least 1, found {self.length}")
         if not self.prompts:
-            object.__setattr__(self, "prompts", (self.symbols[0],))
+            object.__setattr__(self, "prompts", (self.symbols[:2],))
         wrong = [prompt for prompt in self.prompts if not prompt or not set(prompt) <= set(self.symbols)]
         if wrong or len(set(self.prompts)) < len(self.prompts):
             raise ConfigError(f"prompts must be distinct and of the symbols {self.symbols!r}, found {self.prompts}")
