@@ -31,14 +31,14 @@ PAPER = Paper(
         },
         log=True,
     ),
-    tried="All that concerns best-of-n itself holds. One part of the rule fails: BoNBoN's win rate is not best- "
-    "of-n's. At n = 4 it wins 0.834, not 0.8, and this is its exact optimum, not the optimiser's doing: L-BFGS "
-    "comes to the same win rate as 500 steps of Adam. With alpha = 0, 0.005, 0.05, 0.5, 0.9 and 1 (seed 0) it "
-    "wins 0.833, 0.833, 0.833, 0.832, 0.822 and 0.800, at a KL of 0.85, 0.85, 0.85, 0.84, 0.77 and 0.64 (best- "
-    "of-n has 0.64), 0.095, 0.095, 0.094, 0.085, 0.052 and 0.0001 in total variation from best-of-n; alpha = 1 "
-    "is imitation alone. The IPO term regresses every (best, worst) pair on the mean gap, while best-of-n's own "
-    "gaps differ from pair to pair, so its minimiser is another law. It is a good one: 0.009 of win rate below "
-    "the best at its KL, where best-of-n is 0.004 below.",
+    tried="All that concerns best-of-n itself holds. One part of the rule fails: BoNBoN's win rate is not "
+    "best-of-n's. At n = 4 it wins 0.834, not 0.8, and this is its exact optimum, not the optimiser's doing: "
+    "L-BFGS comes to the same win rate as 500 steps of Adam. With alpha = 0, 0.005, 0.05, 0.5, 0.9 and 1 (seed "
+    "0) it wins 0.833, 0.833, 0.833, 0.832, 0.822 and 0.800, at a KL of 0.85, 0.85, 0.85, 0.84, 0.77 and 0.64 "
+    "(best-of-n has 0.64), 0.095, 0.095, 0.094, 0.085, 0.052 and 0.0001 in total variation from best-of-n; "
+    "alpha = 1 is imitation alone. The IPO term regresses every (best, worst) pair on the mean gap, while "
+    "best-of-n's own gaps differ from pair to pair, so its minimiser is another law. It is a good one: 0.009 of "
+    "win rate below the best at its KL, where best-of-n is 0.004 below.",
 )
 
 
