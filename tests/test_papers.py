@@ -175,13 +175,22 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path: Path) -> None:
     (copy / "example" / "p001_quick.py").write_text(head.format("P001", 2) + quick)
     (copy / "example" / "p002_slow.py").write_text(head.format("P002", 1) + slow)
     command = [sys.executable, "-m", "papers", "run", "--workers", "2"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for _ in range(600):
-        time.sleep(0.1)
-        if (copy / "results.jsonl").exists() and (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
-            break
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
+    try:
+        for _ in range(600):
+            time.sleep(0.1)
+            if (copy / "results.jsonl").exists() and (tmp_path / "pid").exists() and (tmp_path / "pid").read_text():
+                break
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "stopped" in said
     assert [json.loads(line)["id"] for line in (copy / "results.jsonl").read_text().splitlines()] == ["P001"]

@@ -151,7 +151,7 @@ def test_best_of_n_search_draws_from_the_exact_law_of_the_best():
     law = policy().detach()
     wins = torch.zeros(5).double()
     problems = forest(policy).prompts()
-    for seed in range(1500):
+    for seed in range(1000):
         strategy = BestOfN(3, Sampling(max_tokens=1, seed=seed), score="reward")
         found = strategy.search(problems.load().prompts(), ExactEngine(policy), ExactScorer(arms, "reward", reward))
         wins[place(arms, found.answers[0]).string] += 1
