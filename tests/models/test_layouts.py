@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from espalier.models import pack, products
+from espalier.models import attention, pack, products
 from espalier.models import plan as rules
 from espalier.models.attention import _attend_flex, _attend_sdpa
 from espalier.trees import Node, Tree
@@ -38,8 +38,11 @@ def plain(model, trees):
     return sums.detach(), ends.detach(), grads
 
 
-@pytest.mark.parametrize("family", ["qwen2", "llama", "gpt2", "qwen3"])
-def test_tree_flat_padded_and_separate_runs_agree_forward_and_gradient(build, trees, family):
+@pytest.mark.parametrize(
+    ("family", "many"), [("qwen2", 600), ("llama", 600), ("gpt2", 600), ("qwen3", 600), ("llama", 0)]
+)
+def test_tree_flat_padded_and_separate_runs_agree_forward_and_gradient(build, trees, monkeypatch, family, many):
+    monkeypatch.setattr(attention, "MANY_KEYS", many)
     model = build(family, head="value")
     expected = plain(model, trees)
     for shared, layout in ((True, "tree"), (False, "tree"), (True, "padded"), (False, "padded")):
@@ -63,7 +66,7 @@ def plain_attention(query, key, value, tree, scale):
 @pytest.mark.parametrize("keep", [0, 1024])
 def test_attention_in_blocks_has_the_values_and_gradients_of_one_table(trees, monkeypatch, keep):
     monkeypatch.setattr(products, "KEEP", keep)
-    monkeypatch.setattr(rules, "LONGEST", 4)
+    monkeypatch.setattr(rules, "SHORT", 4)
     monkeypatch.setattr(rules, "FIXED", 50)
     tree = pack(trees).plan
     tokens = len(tree.subtree_end)
@@ -81,7 +84,8 @@ def test_attention_in_blocks_has_the_values_and_gradients_of_one_table(trees, mo
 
 def test_what_attention_keeps_and_makes_grows_with_the_tokens_and_not_with_their_square(monkeypatch):
     monkeypatch.setattr(products, "KEEP", 64)
-    monkeypatch.setattr(rules, "LONGEST", 16)
+    monkeypatch.setattr(rules, "SHORT", 16)
+    monkeypatch.setattr(rules, "LONG", 16)
     monkeypatch.setattr(rules, "FIXED", 0)
     sizes = {}
     for tokens in (256, 512):
@@ -95,7 +99,7 @@ def test_what_attention_keeps_and_makes_grows_with_the_tokens_and_not_with_their
 
 
 def test_the_other_ways_to_attend_give_what_the_products_give(trees):
-    """Flex attention, for a GPU, runs here uncompiled and forward only; PyTorch's own serves layers with dropout."""
+    """Flex attention, for a GPU, runs here uncompiled and forward only; PyTorch's own serves dropout and long texts."""
     from torch.nn.attention.flex_attention import flex_attention
 
     tree = pack(trees).plan

@@ -79,7 +79,7 @@ def test_no_trees_make_an_empty_pack():
 def test_the_plan_lets_a_token_see_its_path_and_nothing_else(trees, monkeypatch):
     packed = pack(trees)
     whole = packed.plan.blocks
-    monkeypatch.setattr(rules, "LONGEST", 3)
+    monkeypatch.setattr(rules, "SHORT", 3)
     monkeypatch.setattr(rules, "FIXED", 0)
     parts = pack(trees).plan.blocks
     assert len(whole) < len(trees) < len(parts)
@@ -100,7 +100,7 @@ def test_the_plan_lets_a_token_see_its_path_and_nothing_else(trees, monkeypatch)
 
 
 def test_blocks_join_small_segments_and_cut_long_ones(monkeypatch):
-    monkeypatch.setattr(rules, "LONGEST", 128)
+    monkeypatch.setattr(rules, "SHORT", 128)
     monkeypatch.setattr(rules, "FIXED", 4096)
     root = Node("", "prompt", token_ids=[1] * 300)
     for size in (10, 10, 200):
@@ -114,3 +114,6 @@ def test_blocks_join_small_segments_and_cut_long_ones(monkeypatch):
         (420, 520, ((0, 300), (320, 520))),
     ]
     assert [b.mask.shape[1] for b in blocks] == [100, 100, 120, 100, 100]
+    long = pack([Tree(Node("", "prompt", token_ids=[1] * 1000))]).plan
+    assert [b.end for b in long.blocks] == [250, 500, 750, 1000]
+    assert long.mean_keys == 625

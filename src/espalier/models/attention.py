@@ -21,9 +21,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from espalier.models.plan import Plan
-from espalier.models.products import attend
+from espalier.models.products import attend, seen
 
 NAME = "espalier_tree"
+MANY_KEYS = 600  # to a query: from here on PyTorch's fused kernel is faster than plain products
 
 
 class UnsupportedAttentionError(Exception):
@@ -55,7 +56,7 @@ def tree_attention(
             raise UnsupportedAttentionError(f"its attention uses {name}")
     if query.is_cuda and not dropout:  # flex attention has no dropout
         return _attend_flex(query, key, value, tree, scaling, _compiled_flex()), None
-    if dropout:
+    if dropout or tree.mean_keys > MANY_KEYS:
         return _attend_sdpa(query, key, value, tree, dropout, scaling), None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return attend(query[0], key[0], value[0], tree, scale)[None], None
@@ -64,15 +65,14 @@ def tree_attention(
 def _attend_sdpa(
     query: Tensor, key: Tensor, value: Tensor, tree: Plan, dropout: float, scaling: float | None
 ) -> Float[Tensor, "1 tokens heads value_width"]:
-    """The same blocks through PyTorch's attention, which knows dropout."""
+    """The same blocks through PyTorch's attention: it knows dropout, and never makes the table of a block."""
     outputs = []
     for block in tree.blocks:
-        seen = torch.cat([torch.arange(*each, device=query.device) for each in block.ranges])
-        everyone = len(seen) - block.mask.shape[1]
+        everyone = block.keys - block.mask.shape[1]
         out = F.scaled_dot_product_attention(
             query[:, :, block.start : block.end],
-            key.index_select(2, seen),
-            value.index_select(2, seen),
+            seen(key[0], block)[None],
+            seen(value[0], block)[None],
             attn_mask=F.pad(block.mask, (everyone, 0)).to(query.dtype),
             dropout_p=dropout,
             scale=scaling,

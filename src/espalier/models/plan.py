@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-LONGEST = 128  # tokens of one segment in one block
+SHORT, LONG = 128, 512  # a segment is cut in four, but in blocks no shorter and no longer than this
 # A block costs as much as this many pairs of a query and a key before it has any: small segments share one.
 FIXED = 4096
 
@@ -54,6 +54,12 @@ class Plan:
     subtree_end: Int[Tensor, "tokens"]
 
     @cached_property
+    def mean_keys(self) -> float:
+        """How many keys a query meets, on average."""
+        pairs = sum((block.end - block.start) * block.keys for block in self.blocks)
+        return pairs / max(1, len(self.subtree_end))
+
+    @cached_property
     def block_mask(self) -> BlockMask:
         """The whole pattern for flex attention: a query sees the keys up to itself in whose subtree it lies."""
         subtree_end = self.subtree_end
@@ -86,7 +92,7 @@ def _cuts(parent: list[int], start: list[int], end: list[int]) -> list[tuple[int
     for segment, above in enumerate(parent):
         depth.append(0 if above < 0 else depth[above] + end[above] - start[above])
         size = end[segment] - start[segment]
-        parts = -(-size // LONGEST)
+        parts = -(-size // min(max(SHORT, size // 4), LONG))
         for part in range(parts):
             first, stop = start[segment] + size * part // parts, start[segment] + size * (part + 1) // parts
             before = depth[segment] + first - start[segment]

@@ -46,8 +46,8 @@ class _Attention(torch.autograd.Function):
         kept = []
         for block in tree.blocks:
             own = slice(block.start * rows, block.end * rows)
-            p = _probabilities(folded[:, own], _seen(key, block), block)
-            torch.bmm(p, _seen(value, block), out=out[:, own])
+            p = _probabilities(folded[:, own], seen(key, block), block)
+            torch.bmm(p, seen(value, block), out=out[:, own])
             kept.append(p if block.keys <= KEEP and any(ctx.needs_input_grad) else None)
         ctx.save_for_backward(query, key, value, *kept)
         ctx.tree, ctx.scale = tree, scale
@@ -65,10 +65,10 @@ class _Attention(torch.autograd.Function):
         grad_value = value.new_zeros(tokens, groups, width).transpose(0, 1)
         for block, p in zip(ctx.tree.blocks, kept, strict=True):
             own = slice(block.start * rows, block.end * rows)
-            q, g, k = folded[:, own], grad[:, own], _seen(key, block)
+            q, g, k = folded[:, own], grad[:, own], seen(key, block)
             if p is None:
                 p = _probabilities(q, k, block)
-            slope = torch.bmm(g, _seen(value, block).transpose(1, 2))
+            slope = torch.bmm(g, seen(value, block).transpose(1, 2))
             # p * (slope - the row's sum of p * slope), in one pass
             slope = torch._softmax_backward_data(slope, p, -1, p.dtype)
             torch.bmm(slope, k, out=grad_query[:, own])
@@ -104,6 +104,7 @@ def _unfold(folded: Float[Tensor, "groups rows width"], rows: int) -> Float[Tens
     return folded.unflatten(1, (-1, rows)).transpose(0, 1).flatten(1, 2)
 
 
-def _seen(states: Float[Tensor, "groups tokens width"], block: Block) -> Float[Tensor, "groups keys width"]:
+def seen(states: Float[Tensor, "groups tokens width"], block: Block) -> Float[Tensor, "groups keys width"]:
+    """The keys, or values, of a block."""
     parts = [states[:, start:end] for start, end in block.ranges]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
