@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from espalier.models import Model, from_config, train_tokenizer
+from espalier.trees import Node
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2": {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64},
@@ -46,3 +49,29 @@ def model(request: pytest.FixtureRequest, characters: Any) -> Model:
 @pytest.fixture
 def qwen(characters: Any) -> Model:
     return tiny("qwen2", characters)
+
+
+@dataclass
+class Passes:
+    """What went through a model's trunk on the engine's behalf."""
+
+    tokens: int = 0
+
+    def __call__(self, module: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any]) -> None:
+        if "attend" in kwargs:
+            self.tokens += kwargs["input_ids"].numel()
+
+
+def watch(model: Model) -> Passes:
+    """Count the tokens that the engine runs from now on."""
+    passes = Passes()
+    model.hf.base_model.register_forward_pre_hook(passes, with_kwargs=True)
+    return passes
+
+
+def prompts(*texts: str) -> list[Node]:
+    return [Node(text, "prompt") for text in texts]
+
+
+def ids(out: list[list[Node]]) -> list[list[list[int]]]:
+    return [[node.token_ids or [] for node in nodes] for nodes in out]

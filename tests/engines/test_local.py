@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from scipy import stats
 
-from espalier.engines import Engine, LocalEngine, Sampling, replay
-from espalier.engines.linears import fast_linears
+from espalier.engines import Engine, LocalEngine, Sampling, layers, replay
 from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
-from espalier.models import Model, token_path
+from espalier.models import Model, Outputs, Packed, token_path
+from espalier.models.numerics import matrix_products
 from espalier.trees import Node, Tree
 
-from .conftest import tiny
+from .conftest import ids, tiny, watch
 
 PROMPTS = ("12+3=", "7", "34 + 12 * 46 - 1 = ", "12+3=", "98*2")
 
 
 def prompts(*texts: str) -> list[Node]:
     return [Node(text, "prompt") for text in texts or PROMPTS]
-
-
-def ids(out: list[list[Node]]) -> list[list[list[int]]]:
-    return [[node.token_ids or [] for node in nodes] for nodes in out]
 
 
 def logits(model: Model, tokens: list[int]) -> torch.Tensor:
@@ -110,24 +107,18 @@ def test_a_seed_repeats_and_another_differs_and_equal_prefixes_get_draws_of_thei
 
 
 def test_each_distinct_prefix_is_prefilled_once_whatever_the_batch_size(qwen: Model) -> None:
-    ran: list[int] = []
-    hook = qwen.hf.base_model.register_forward_pre_hook(
-        lambda module, args, kwargs: ran.append(kwargs["input_ids"].numel()) if "tree" not in kwargs else None,
-        with_kwargs=True,
-    )
+    passes = watch(qwen)
     same_length = prompts("12+3=", "46-1=", "12+3=")
     for batch_size in (1, 4, 64):
         engine = LocalEngine(qwen, batch_size=batch_size)
-        ran.clear()
+        passes.tokens = 0
         out = engine.extend(same_length, 6, Sampling(max_tokens=8, seed=1))
         generated = sum(len(tokens) for nodes in ids(out) for tokens in nodes)
         assert engine.spent.generated == generated
         assert engine.spent.prefilled == 10
         assert engine.spent.calls == 1
         assert engine.spent.seconds > 0
-        # Each row runs the prefix's last token itself, in the step that draws its first.
-        assert sum(ran) == generated + 2 * 4
-    hook.remove()
+        assert passes.tokens == 10 + generated - 18, "the last token of a row predicts nothing and is not run"
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gpt2"])
@@ -261,14 +252,46 @@ def test_what_cannot_be_continued_says_so(qwen: Model) -> None:
     assert engine.spent.calls == 0
 
 
-def test_linear_layers_give_the_same_inside_the_fast_context_and_are_as_before_outside(model: Model) -> None:
+def test_layers_give_the_same_inside_the_fast_context_and_are_as_before_outside(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tokens = torch.arange(12)[None]
     plain = model.hf(tokens).logits
-    with torch.inference_mode(), fast_linears(model.hf):
-        assert any("forward" in vars(module) for module in model.hf.modules())
-        torch.testing.assert_close(model.hf(tokens).logits, plain, atol=1e-5, rtol=1e-5)
+    for onednn in (True, False):
+        monkeypatch.setattr(layers, "prefers_onednn", partial(bool, onednn))
+        with torch.inference_mode(), layers.fast_layers(model.hf, "fp32", {}):
+            swapped = {type(module) for module in model.hf.modules() if "forward" in vars(module)}
+            assert (type(model.hf.lm_head) in swapped) == onednn
+            assert any(kind.__name__.endswith("RMSNorm") for kind in swapped) == (model.hf.config.model_type != "gpt2")
+            torch.testing.assert_close(model.hf(tokens).logits, plain, atol=1e-5, rtol=1e-5)
     assert not any("forward" in vars(module) for module in model.hf.modules())
     assert model.hf(tokens).logits.requires_grad
+
+
+def test_bf16_casts_weights_once_keeps_the_output_layer_and_agrees_with_training_in_bf16(qwen: Model) -> None:
+    engine = LocalEngine(qwen, precision="bf16")
+    roots = prompts()
+    out = engine.extend(roots, 3, Sampling(max_tokens=20, seed=1))
+    casts = dict(engine._casts)
+    assert casts
+    assert qwen.hf.lm_head not in casts
+    for root, nodes in zip(roots, out, strict=True):
+        for node in nodes:
+            root.add(node)
+    engine.extend(prompts(), 3, Sampling(max_tokens=2, seed=2))
+    assert all(engine._casts[layer][0] is weight for layer, (weight, _) in casts.items())
+    trees = [Tree(root) for root in roots]
+
+    def training(packed: Packed) -> Outputs:
+        with matrix_products("bf16", qwen.device):
+            return qwen(packed)
+
+    assert replay(qwen, trees, 1.0, training).mean_abs < replay(qwen, trees, 1.0).mean_abs
+    with torch.no_grad():
+        qwen.hf.base_model.layers[0].mlp.up_proj.weight.mul_(1.5)
+    engine.extend(prompts(), 1, Sampling(max_tokens=2))
+    layer = qwen.hf.base_model.layers[0].mlp.up_proj
+    assert torch.equal(engine._casts[layer][0], layer.weight.bfloat16())
 
 
 def test_replay_notices_other_weights_and_missing_log_probs(qwen: Model) -> None:

@@ -1,34 +1,35 @@
-"""Continue texts with a model in this process: batched sampling with shared prefixes.
+"""Continue texts with a model in this process: batched sampling that computes no held prefix again.
 
-One batch of rows runs at a time; a row that ends leaves, and once a quarter of the batch is free, waiting rows enter.
-Equal prefixes are prefilled once, whoever asks for them, and the cache stores them once for all their rows. What is
-*not* here: sharing between prefixes that only begin alike (each distinct prefix is prefilled whole), cancelled
-requests, and more than one device.
+The engine holds the states of what it prefilled and sampled, on a radix tree over tokens, between calls too. A call
+computes only what is not held: a sampled step that is continued, the siblings of a branch, and prompts that begin alike
+pay for their own tokens alone. Where the model's weights were written since, all of it is forgotten. What is *not*
+here: cancelled requests, and more than one device.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from espalier.engines.attention import NAME
 from espalier.engines.base import Sampling
-from espalier.engines.cache import NAME, GroupedCache, Prefill, States
-from espalier.engines.linears import fast_linears
-from espalier.engines.rows import Request, Rows, Sampled
-from espalier.engines.sampler import Drawn, draw, streams, uniforms
+from espalier.engines.decoding import Decoding
+from espalier.engines.layers import Casts, fast_layers
+from espalier.engines.rows import Request, Sampled
+from espalier.engines.sampler import streams
 from espalier.engines.stops import Decoder, StopStrings
+from espalier.engines.store import Store
+from espalier.engines.weights import Weights
 from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
 from espalier.models import Model, token_path
-from espalier.models.capability import tree_obstacle, window
-from espalier.trees import Ledger, Node, Stop
-
-_PREFILL_TOKENS = 1024  # prefix tokens that go through the model at a time; more leave a processor's cache
+from espalier.models.capability import check_logits, tree_obstacle, window
+from espalier.models.heads import HeadName
+from espalier.models.numerics import Setting, resolve_precision, settle_process
+from espalier.trees import Ledger, Node, Score
 
 
 class LocalEngine:
@@ -39,30 +40,61 @@ class LocalEngine:
     samples that n = k gives.
 
     Attributes:
-        spent: tokens, calls and seconds so far; a prefix that several rows or entries share is counted once a call.
+        spent: tokens, calls and seconds so far; `prefilled` counts the prefix tokens that went through the model, not
+            those that were held.
         context_length: the most tokens a text may have, also within the model's sliding window where it has one.
 
     Args:
         model: a causal language model. Its weights are read at each call, so an engine stays valid while it is trained.
         batch_size: how many rows run at a time. Larger is faster until the cache leaves the processor's own.
+        memory: GiB of keys, values and hidden states held between calls; what was used least is forgotten first. A call
+            that needs more for its own prefixes takes more until it returns.
+        heads: scalar heads of the model, read at each new node's last token in the pass that samples, and written to
+            its `scores` under their names, as `ValueScorer` does.
+        precision: of matrix products; "auto" is what training and scoring choose on the same machine.
 
     Raises:
         EngineError: the model is no causal language model, or its layers do not take an attention of ours.
+        ModelError: a head that the model does not have, or logits that it changes in an unknown way.
     """
 
-    def __init__(self, model: Model, *, batch_size: int = 256) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch_size: int = 256,
+        memory: float = 2.0,
+        heads: Sequence[HeadName] = (),
+        precision: Setting = "auto",
+    ) -> None:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, found {batch_size}")
+        if memory < 0:
+            raise ConfigError(f"memory must not be negative, found {memory}")
         name = type(model.hf).__name__
         if model.hf.get_output_embeddings() is None:
             raise EngineError(f"{name} has no language-model head to sample from; load a causal language model")
         if obstacle := tree_obstacle(model.hf):
             raise EngineError(f"the local engine cannot sample from {name}: {obstacle}; serve it with another engine")
+        check_logits(model.hf)
+        settle_process()
+        for head in heads:
+            model.link(head)
         self.model = model
         self.batch_size = batch_size
+        self.heads = tuple(heads)
+        self.precision = precision
         self.spent = Ledger()
         self.context_length = min(model.context_length, window(model.hf) or model.context_length)
         self._decoder = Decoder(model.tokenizer)
+        self._store = Store(int(memory * 2**30), model.device)
+        self._weights = Weights.of(model)
+        self._casts: Casts = {}
+
+    def forget(self) -> None:
+        """Drop all held states, and their memory. Needed only where weights were written through `parameter.data`."""
+        self._store.clear()
+        self._casts.clear()
 
     def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
         """See `espalier.engines.base.Engine.extend`.
@@ -85,15 +117,25 @@ class LocalEngine:
         stops = StopStrings(self._decoder, sampling.stop) if sampling.stop else None
         paths = [self._path(prefix) for prefix in prefixes]
         requests = self._requests(paths, n, sampling)
-        groups = {request.group: request.prefix for request in requests}
         # Long prefixes first: rows in one batch then have prefixes of like length, and too long a batch fails at once.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
         with self._ready():
-            sampled = dict(zip(order, self._run([requests[i] for i in order], sampling, stops), strict=True))
+            decoding = Decoding(
+                self.model,
+                self._store,
+                [requests[i] for i in order],
+                sampling,
+                places=self.batch_size,
+                stops=stops,
+                ends=self._end_tokens(),
+                heads=self.heads,
+            )
+            sampled = dict(zip(order, decoding.run(), strict=True))
+            self._store.settle()
         flat = self._nodes([sampled[i] for i in range(len(requests))], requests, sampling)
         self.spent += Ledger(
             generated=sum(len(result.tokens) for result in sampled.values()),
-            prefilled=sum(map(len, groups.values())),
+            prefilled=decoding.prefilled,
             calls=1,
             seconds=time.perf_counter() - started,
         )
@@ -141,86 +183,28 @@ class LocalEngine:
     def _ready(self) -> Iterator[None]:
         """The model as sampling needs it: no gradients, no dropout, our attention; everything as before afterwards."""
         hf = self.model.hf
+        self._check_weights()
         modes, attention = [(module, module.training) for module in hf.modules()], hf.config._attn_implementation
         hf.eval()
         hf.set_attn_implementation(NAME)
         try:
-            with torch.inference_mode(), fast_linears(hf):
+            with torch.inference_mode(), fast_layers(hf, resolve_precision(self.precision, self.model), self._casts):
                 yield
+        except BaseException:
+            self._store.clear()  # it may have slots whose states were not computed
+            raise
         finally:
             hf.set_attn_implementation(attention)
             for module, mode in modes:
                 module.training = mode
 
-    def _run(self, requests: list[Request], sampling: Sampling, stops: StopStrings | None) -> list[Sampled]:
-        """Sample every request, `batch_size` rows at a time."""
-        places = min(self.batch_size, len(requests))
-        rows, cache, waiting = Rows(places), GroupedCache(places, self.model.device), 0
-        results: list[Sampled | None] = [None] * len(requests)
-        ends = self._end_tokens()
-        while rows.active or waiting < len(requests):
-            if waiting < len(requests) and rows.active <= places * 3 // 4:
-                entering = range(waiting, min(len(requests), waiting + places - rows.active))
-                for index in entering:
-                    rows.enter(index, requests[index])
-                waiting = entering.stop
-                self._store(cache, rows, {requests[index].group: requests[index].prefix for index in entering})
-            drawn = self._step(rows, cache, sampling)
-            rows.record(
-                drawn.tokens.cpu().numpy(),
-                drawn.logprobs.cpu().numpy(),
-                None if drawn.cut is None else drawn.cut.cpu().numpy(),
-            )
-            ended = _ended(rows, ends, stops)
-            for row, stop in ended.items():
-                results[rows.request[row]] = rows.sampled(row, stop)
-            if ended:
-                cache.move(*rows.leave(np.fromiter(ended, dtype=np.int64)))
-                # The next waiting row may share the prefix of rows that ended.
-                needed = {*rows.group[: rows.active].tolist(), *(r.group for r in requests[waiting : waiting + 1])}
-                if 2 * len(needed) <= len(cache.groups):
-                    cache.retain(needed)
-                cache.seat(rows.group[: rows.active])
-        return [result for result in results if result is not None]
-
-    def _store(self, cache: GroupedCache, rows: Rows, prefixes: dict[int, list[int]]) -> None:
-        """Make room in the cache, prefill those of these prefixes that it does not hold, and seat the rows."""
-        cache.retain(set(rows.group[: rows.active].tolist()))
-        new = [group for group in prefixes if group not in cache.groups]
-        lengths, parts, begin = [len(prefixes[group]) - 1 for group in new], [], 0
-        while begin < len(new):
-            # Longest first, so the first one's length is what all are padded to.
-            end = begin + max(1, _PREFILL_TOKENS // len(prefixes[new[begin]]))
-            parts.append(self._prefill([prefixes[group] for group in new[begin:end]]))
-            begin = end
-        if new:
-            cache.add(new, lengths, parts)
-        cache.seat(rows.group[: rows.active])
-
-    def _prefill(self, prefixes: list[list[int]]) -> States:
-        """Keys and values of all of each prefix but its last token, which every row of it runs as its first step."""
-        tokens = torch.zeros(len(prefixes), max(1, len(prefixes[0]) - 1), dtype=torch.long)
-        for row, ids in zip(tokens, prefixes, strict=True):
-            row[: len(ids) - 1] = torch.tensor(ids[:-1])
-        tokens = tokens.to(self.model.device)
-        prefill = Prefill()
-        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        self.model.hf.base_model(input_ids=tokens, position_ids=positions, use_cache=False, attend=prefill.attend)
-        return prefill.states
-
-    def _step(self, rows: Rows, cache: GroupedCache, sampling: Sampling) -> Drawn:
-        """One token for every active row."""
-        count = rows.count[: rows.active]
-        cache.begin(count)
-        uniform = torch.from_numpy(uniforms(rows.stream[: rows.active], count))
-        tokens, positions = torch.from_numpy(rows.latest()), torch.from_numpy(rows.start[: rows.active] + count - 1)
-        logits: Float[Tensor, "rows 1 vocabulary"] = self.model.hf(
-            input_ids=tokens[:, None].to(self.model.device),
-            position_ids=positions[:, None].to(self.model.device),
-            use_cache=False,
-            attend=cache.attend,
-        ).logits
-        return draw(logits[:, 0], uniform.to(self.model.device), sampling.temperature, sampling.top_p, sampling.top_k)
+    def _check_weights(self) -> None:
+        """Forget what other weights computed."""
+        weights = Weights.of(self.model)
+        if not weights.same(self._weights) or self.model.device != self._store.device:
+            self._store = Store(self._store.budget, self.model.device)
+            self._casts = {}
+        self._weights = weights
 
     def _end_tokens(self) -> list[int]:
         """Every token that ends a text: of the generation config, the model's config and the tokenizer."""
@@ -242,23 +226,14 @@ class LocalEngine:
                 logprobs=result.logprobs,
                 stop=result.stop,
                 meta={"cut_mass": result.cut} if cuts else {},
+                scores={name: _score(value) for name, value in result.values.items()},
             )
             for text, result in zip(texts, sampled, strict=True)
         ]
 
 
-def _ended(rows: Rows, ends: list[int], stops: StopStrings | None) -> dict[int, Stop]:
-    """The active rows that end with the token just drawn, and why; an end token goes before a stop string."""
-    tokens = rows.latest()
-    ended: dict[int, Stop] = dict.fromkeys(
-        np.flatnonzero(rows.count[: rows.active] >= rows.limit[: rows.active]).tolist(), "length"
-    )
-    if stops is not None and len(maybe := np.flatnonzero(stops.may_complete(tokens)).tolist()):
-        before, tails = zip(*(rows.tail(row, stops.tail) for row in maybe), strict=True)
-        met = stops.met(before, tails)
-        ended |= {row: "stop" for row, hit in zip(maybe, met, strict=True) if hit}
-    ended |= dict.fromkeys(np.flatnonzero(np.isin(tokens, ends)).tolist(), "eos")
-    return ended
+def _score(value: float) -> Score:
+    return Score(value) if math.isfinite(value) else Score.absent(f"the model's output is {value}")
 
 
 def _beginning(prefix: Node) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,18 @@ class Request:
 
 @dataclass(slots=True)
 class Sampled:
-    """A finished continuation; `cut` is the mean probability mass that top-p/top-k cut from a token."""
+    """A finished continuation.
+
+    Attributes:
+        cut: the mean probability mass that top-p/top-k cut from a token.
+        values: what each head says at the last token.
+    """
 
     tokens: list[int]
     logprobs: list[float]
     stop: Stop
     cut: float
+    values: dict[str, float] = field(default_factory=dict)
 
 
 class Rows:
@@ -47,6 +53,9 @@ class Rows:
         group, stream, limit: of the request.
         start: the position of the row's first new token.
         count: how many tokens the row has drawn.
+        over: whether the row has drawn its last token.
+        anchor: the slot of the last token that the row shares with its group; -1 where it shares none.
+        private: how many of the prefix's tokens the row keeps for itself.
         tokens: column 0 is the prefix's last token, then what was drawn.
     """
 
@@ -58,28 +67,38 @@ class Rows:
         self.limit = np.zeros(places, dtype=np.int64)
         self.start = np.zeros(places, dtype=np.int64)
         self.count = np.zeros(places, dtype=np.int64)
+        self.over = np.zeros(places, dtype=bool)
+        self.anchor = np.zeros(places, dtype=np.int64)
+        self.private = np.zeros(places, dtype=np.int64)
         self.cut = np.zeros(places, dtype=np.float64)
         self.tokens = np.zeros((places, 1 + _FIRST_WIDTH), dtype=np.int64)
         self.logprobs = np.zeros((places, 1 + _FIRST_WIDTH), dtype=np.float32)
 
-    def enter(self, index: int, request: Request) -> None:
+    def enter(self, index: int, request: Request, anchor: int, private: int) -> None:
         """Seat a request in the next free place."""
         row = self.active
         self.request[row], self.group[row], self.stream[row] = index, request.group, request.stream
         self.limit[row], self.start[row] = request.limit, len(request.prefix)
         self.count[row], self.cut[row], self.tokens[row, 0] = 0, 0.0, request.prefix[-1]
+        self.over[row], self.anchor[row], self.private[row] = False, anchor, private
         self.active += 1
 
-    def record(self, tokens: NDArray[np.int64], logprobs: NDArray[np.float32], cut: NDArray[np.float32] | None) -> None:
-        """Append one drawn token to every active row."""
-        rows, count = np.arange(self.active), self.count[: self.active]
-        count += 1
-        if count.max() >= self.tokens.shape[1]:
+    def record(
+        self,
+        rows: NDArray[np.int64],
+        tokens: NDArray[np.int64],
+        logprobs: NDArray[np.float32],
+        cut: NDArray[np.float32] | None,
+    ) -> None:
+        """Append one drawn token to each of these rows."""
+        self.count[rows] += 1
+        count = self.count[rows]
+        if count.max(initial=0) >= self.tokens.shape[1]:
             self.tokens = np.concatenate((self.tokens, np.zeros_like(self.tokens)), 1)
             self.logprobs = np.concatenate((self.logprobs, np.zeros_like(self.logprobs)), 1)
         self.tokens[rows, count], self.logprobs[rows, count] = tokens, logprobs
         if cut is not None:
-            self.cut[: self.active] += cut
+            self.cut[rows] += cut
 
     def latest(self) -> NDArray[np.int64]:
         """Each active row's last token, the one that the model sees next."""
@@ -99,14 +118,14 @@ class Rows:
         )
 
     def leave(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Free these places and fill them with the last active rows; returns (moved from, moved to)."""
+        """Free these places (ascending) and fill them with the last active rows; returns (moved from, moved to)."""
         left = self.active - len(rows)
         targets = rows[rows < left]
         sources = np.setdiff1d(np.arange(left, self.active), rows)
-        for field in (
-            self.request, self.group, self.stream, self.limit, self.start,
-            self.count, self.cut, self.tokens, self.logprobs,
+        for column in (
+            self.request, self.group, self.stream, self.limit, self.start, self.count,
+            self.over, self.anchor, self.private, self.cut, self.tokens, self.logprobs,
         ):  # fmt: skip
-            field[targets] = field[sources]
+            column[targets] = column[sources]
         self.active = left
         return sources, targets

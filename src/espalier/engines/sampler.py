@@ -76,7 +76,7 @@ def draw(
     scaled = logits.float()
     if temperature not in (0, 1):
         scaled = scaled / temperature
-    best, argbest = scaled.max(-1, keepdim=True)
+    best = scaled.amax(-1, keepdim=True)
     weights = (scaled - best).exp_()
     total = weights.sum(-1, keepdim=True)
     if not torch.isfinite(total).all():
@@ -87,7 +87,7 @@ def draw(
         )
     cut = None
     if temperature == 0:
-        picked = argbest
+        picked = scaled.argmax(-1, keepdim=True)
     elif top_p < 1 or top_k > 0:
         picked, cut = _draw_cut(scaled, best, total, uniform[:, None], top_p, top_k)
     else:

@@ -23,6 +23,7 @@ class Decoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
+        self._completers: dict[frozenset[str], NDArray[np.bool_]] = {}
 
     def texts(self, before: Sequence[int], continuations: Sequence[list[int]]) -> list[str]:
         """What each continuation adds to a text whose last token is `before[i]`.
@@ -40,10 +41,12 @@ class Decoder:
 
     def completers(self, stops: Sequence[str]) -> NDArray[np.bool_]:
         """For each token id, whether it could be the one that completes a stop string."""
-        ends = {stop[-1] for stop in stops}
-        if not all(end.isascii() for end in ends):
-            ends.add(_PART_OF_CHARACTER)
-        return np.fromiter((not ends.isdisjoint(text) for text in self._vocabulary), dtype=bool)
+        ends = frozenset(stop[-1] for stop in stops)
+        if ends not in self._completers:
+            wanted = ends if all(end.isascii() for end in ends) else ends | {_PART_OF_CHARACTER}
+            found = (not wanted.isdisjoint(text) for text in self._vocabulary)
+            self._completers[ends] = np.fromiter(found, dtype=bool)
+        return self._completers[ends]
 
     @cached_property
     def _vocabulary(self) -> list[str]:

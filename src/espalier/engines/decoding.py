@@ -1,0 +1,204 @@
+"""Continuous batching: a batch of rows takes a token a step; rows that end leave, and waiting ones enter.
+
+What a prefix lacks is prefilled once, when the first of its rows enters; its first tokens are drawn from the hidden
+state of its last, which is held. What a row computed is held when it leaves. Where heads are read, a row that has ended
+stays for one step, so that its last token goes through the model with the others' and leaves its states too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from espalier.engines.base import Sampling
+from espalier.engines.batch import Batch
+from espalier.engines.prefill import prefill
+from espalier.engines.rows import Request, Rows, Sampled
+from espalier.engines.sampler import draw, uniforms
+from espalier.engines.sharing import anchors
+from espalier.engines.stops import StopStrings
+from espalier.engines.store import HIDDEN, Store
+from espalier.engines.trie import Edge, Ids
+from espalier.models import Model
+from espalier.models.logprobs import logit_rule, output_layer
+from espalier.trees import Stop
+
+
+class Decoding:
+    """One call's requests, sampled.
+
+    Attributes:
+        prefilled: how many prefix tokens went through the model.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        store: Store,
+        requests: Sequence[Request],
+        sampling: Sampling,
+        *,
+        places: int,
+        stops: StopStrings | None,
+        ends: Sequence[int],
+        heads: Sequence[str],
+    ) -> None:
+        self.model, self.store, self.requests, self.sampling = model, store, requests, sampling
+        self.stops, self.ends, self.heads = stops, ends, heads
+        self.places = min(places, len(requests))
+        self.prefilled = 0
+        self._trunk: nn.Module = model.hf.base_model
+        self._output, self._rule = output_layer(model.hf), logit_rule(model.hf)
+        self._rows, self._batch, self._waiting = Rows(self.places), Batch(self.places, store), 0
+        self._shared: dict[int, Ids] = {}  # the slots of what a group shares, by its anchor
+        self._results: dict[int, Sampled] = {}
+        # What is held of a prefix stays until its last row has left.
+        self._left = Counter(request.group for request in requests)
+        self._pins: dict[int, Edge] = {}
+        for request in requests:
+            if request.group not in self._pins:
+                self._pin(request.group, store.trie.walk(request.prefix)[0])
+
+    def run(self) -> list[Sampled]:
+        """Sample every request; in their order."""
+        rows = self._rows
+        while rows.active or self._waiting < len(self.requests):
+            if self._waiting < len(self.requests) and rows.active <= self.places * 3 // 4:
+                now = np.arange(rows.active, rows.active + self._enter())
+                hidden = self._ends_of_prefixes(now)
+            else:
+                now = np.arange(rows.active)
+                hidden = self._forward()
+            over = rows.over[now]
+            if over.any():
+                self._read_heads(now[over], hidden[torch.from_numpy(over).to(hidden.device)])
+                hidden = hidden[torch.from_numpy(~over).to(hidden.device)]
+            ended = self._draw(now[~over], hidden)
+            leaving = now[over] if self.heads else ended
+            if len(leaving):
+                self._hold(leaving)
+                self._leave(leaving)
+        return [self._results[index] for index in range(len(self.requests))]
+
+    def _enter(self) -> int:
+        """Seat waiting requests in the free places, what their prefixes lack computed; returns how many."""
+        rows, first = self._rows, self._rows.active
+        entering = range(self._waiting, min(len(self.requests), self._waiting + self.places - first))
+        prefixes = {self.requests[index].group: self.requests[index].prefix for index in entering}
+        self.store.reserve(sum(len(prefix) - self.store.trie.walk(prefix)[1] for prefix in prefixes.values()))
+        for group, prefix in prefixes.items():
+            self._pin(group, self.store.hold(prefix, ready=False))
+        edges = {group: self._pins[group] for group in prefixes}
+        self.prefilled += prefill(self._trunk, self.store, [*edges.values()])
+        shared = anchors(Counter(edges[self.requests[index].group] for index in entering))
+        paths = {group: edge.path() for group, edge in edges.items()}
+        own: list[Ids] = []
+        for index in entering:
+            request = self.requests[index]
+            path, anchor = paths[request.group], shared[edges[request.group]].end
+            name = int(path[anchor - 1]) if anchor else -1
+            self._shared[name] = path[:anchor]
+            own.append(path[anchor:])
+            rows.enter(index, request, name, len(path) - anchor)
+        self._waiting = entering.stop
+        self._batch.enter(first, own)
+        self._batch.gather(rows.anchor[: rows.active], self._shared)
+        return len(entering)
+
+    def _ends_of_prefixes(self, now: NDArray[np.int64]) -> Float[Tensor, "now width"]:
+        """The held hidden states that the first tokens of these rows are drawn from."""
+        slots = np.asarray([self._pins[group].slots[-1] for group in self._rows.group[now].tolist()])
+        return self.store.planes[HIDDEN][torch.from_numpy(slots).to(self.store.device)]
+
+    def _forward(self) -> Float[Tensor, "rows width"]:
+        """One step of the model: the latest token of every row; returns its last hidden states."""
+        rows, batch, device = self._rows, self._batch, self.store.device
+        count = rows.count[: rows.active] - 1
+        batch.begin(rows.private[: rows.active] + count, int(count.max()))
+        tokens, positions = torch.from_numpy(rows.latest()), torch.from_numpy(rows.start[: rows.active] + count)
+        hidden: Tensor = self._trunk(
+            input_ids=tokens[:, None].to(device),
+            position_ids=positions[:, None].to(device),
+            use_cache=False,
+            attend=batch.attend,
+        ).last_hidden_state[:, 0]
+        batch.remember(hidden)
+        return hidden
+
+    def _draw(self, now: NDArray[np.int64], hidden: Float[Tensor, "now width"]) -> NDArray[np.int64]:
+        """One token for each of these rows; returns those that end with it."""
+        if not len(now):
+            return now
+        rows, sampling = self._rows, self.sampling
+        uniform = torch.from_numpy(uniforms(rows.stream[now], rows.count[now])).to(hidden.device)
+        drawn = draw(self._logits(hidden), uniform, sampling.temperature, sampling.top_p, sampling.top_k)
+        cut = None if drawn.cut is None else drawn.cut.cpu().numpy()
+        rows.record(now, drawn.tokens.cpu().numpy(), drawn.logprobs.cpu().numpy(), cut)
+        ended = _ended(rows, now, self.ends, self.stops)
+        for row, stop in ended.items():
+            self._results[int(rows.request[row])] = rows.sampled(row, stop)
+            rows.over[row] = True
+        return np.asarray(sorted(ended), dtype=np.int64)
+
+    def _logits(self, hidden: Float[Tensor, "now width"]) -> Float[Tensor, "now vocabulary"]:
+        with torch.autocast(hidden.device.type, enabled=False):  # as training computes them
+            return self._rule(self._output(hidden.to(self._output.weight.dtype)).float())
+
+    def _read_heads(self, now: NDArray[np.int64], hidden: Float[Tensor, "now width"]) -> None:
+        for name in self.heads:
+            values = self.model._head(name, hidden)
+            if self.model.link(name) == "probability":
+                values = values.sigmoid()
+            for request, value in zip(self._rows.request[now].tolist(), values.tolist(), strict=True):
+                self._results[request].values[name] = value
+
+    def _hold(self, leaving: NDArray[np.int64]) -> None:
+        """Put what these rows computed into the store, as far as it has room."""
+        rows, store = self._rows, self.store
+        computed = rows.count[leaving] - (0 if self.heads else 1)
+        room = store.reserve(int(computed.sum()))
+        whose, places, slots = [], [], []
+        for row, count in zip(leaving.tolist(), computed.tolist(), strict=True):
+            if count > room:
+                continue
+            prefix, before = self.requests[rows.request[row]].prefix, store.held
+            edge = store.hold([*prefix, *rows.tokens[row, 1 : count + 1].tolist()], ready=True)
+            if new := store.held - before:  # all of the edge; else another row drew the same
+                room -= new
+                end = int(rows.private[row]) + count
+                whose.append(np.full(new, row))
+                places.append(np.arange(end - new, end))
+                slots.append(edge.slots)
+        if slots:
+            self._batch.keep(np.concatenate(whose), np.concatenate(places), np.concatenate(slots))
+
+    def _leave(self, leaving: NDArray[np.int64]) -> None:
+        for group in self._rows.group[leaving].tolist():
+            self._left[group] -= 1
+            if not self._left[group]:
+                self._pins.pop(group).pins -= 1
+        self._batch.move(*self._rows.leave(leaving), self._rows.active)
+
+    def _pin(self, group: int, edge: Edge) -> None:
+        edge.pins += 1
+        if group in self._pins:
+            self._pins[group].pins -= 1
+        self._pins[group] = edge
+
+
+def _ended(rows: Rows, now: NDArray[np.int64], ends: Sequence[int], stops: StopStrings | None) -> dict[int, Stop]:
+    """Which of these rows end with the token just drawn, and why; an end token goes before a stop string."""
+    tokens = rows.latest()[now]
+    ended: dict[int, Stop] = dict.fromkeys(now[rows.count[now] >= rows.limit[now]].tolist(), "length")
+    if stops is not None and len(maybe := now[stops.may_complete(tokens)].tolist()):
+        before, tails = zip(*(rows.tail(row, stops.tail) for row in maybe), strict=True)
+        met = stops.met(before, tails)
+        ended |= {row: "stop" for row, hit in zip(maybe, met, strict=True) if hit}
+    ended |= dict.fromkeys(now[np.isin(tokens, ends)].tolist(), "eos")
+    return ended

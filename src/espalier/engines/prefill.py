@@ -1,0 +1,110 @@
+"""Compute the states of tokens that have slots but no states yet, each once, in packed passes.
+
+Edges of the trie lie end to end in one row of tokens, so nothing is padded but attention, where edges that are alike in
+size share a call. An edge attends to the held states of what is above it and causally to itself; edges below it wait
+for the next pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from espalier.engines.store import HIDDEN, Plane, Store
+from espalier.engines.trie import Edge
+
+_TOKENS = 1024  # in a pass; more leave a processor's cache
+# Attention may do this much more work than its edges need, and this much for nothing: one pass fewer is worth it.
+_WASTE, _FREE = 1.5, 65_536
+
+
+def prefill(trunk: nn.Module, store: Store, ends: Sequence[Edge]) -> int:
+    """Make these edges and all above them ready; returns how many tokens were run."""
+    waiting = list({edge: None for end in ends for edge in end.above() if not edge.ready})
+    tokens = sum(len(edge.tokens) for edge in waiting)
+    while waiting:
+        now = [edge for edge in waiting if edge.parent is not None and edge.parent.ready]
+        for edges in _passes(now):
+            run = _Pass(edges, store)
+            hidden = trunk(
+                input_ids=run.token_ids[None], position_ids=run.positions[None], use_cache=False, attend=run.attend
+            ).last_hidden_state[0]
+            store.write(HIDDEN, run.slots, hidden)
+            for edge in edges:
+                edge.ready = True
+        waiting = [edge for edge in waiting if not edge.ready]
+    return tokens
+
+
+def _passes(edges: list[Edge]) -> Iterator[list[Edge]]:
+    """Edges that go through the model together: alike in what is above them and in size."""
+    group: list[Edge] = []
+    tokens = work = 0
+    for edge in sorted(edges, key=lambda edge: (edge.begin, len(edge.tokens)), reverse=True):
+        size = len(edge.tokens)
+        longest = max(size, *(len(other.tokens) for other in group)) if group else size
+        before = group[0].begin if group else edge.begin
+        padded = (len(group) + 1) * longest * (before + longest)
+        if group and (tokens + size > _TOKENS or padded > _WASTE * (work + size * edge.end) + _FREE):
+            yield group
+            group, tokens, work = [], 0, 0
+        group.append(edge)
+        tokens, work = tokens + size, work + size * edge.end
+    if group:
+        yield group
+
+
+class _Pass:
+    """One packed pass: its tokens, and the attention that also writes their keys and values into the store."""
+
+    def __init__(self, edges: list[Edge], store: Store) -> None:
+        self.store = store
+        sizes = np.asarray([len(edge.tokens) for edge in edges])
+        befores = np.asarray([edge.begin for edge in edges])
+        longest, before = int(sizes.max()), int(befores.max())
+        starts = np.cumsum(sizes) - sizes
+        within = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        own = np.minimum(starts[:, None] + np.arange(longest), sizes.sum() - 1)
+        held = np.empty((len(edges), before), dtype=np.int64)
+        for row, edge in zip(held, edges, strict=True):
+            assert edge.parent is not None
+            row[: edge.begin] = edge.parent.path()
+            row[edge.begin :] = edge.slots[0]  # any that is written: weight 0 does not silence a NaN
+
+        def tensor(x: np.ndarray) -> Tensor:
+            return torch.from_numpy(x).to(store.device)
+
+        self.token_ids = tensor(np.concatenate([edge.tokens for edge in edges]))
+        self.slots = tensor(np.concatenate([edge.slots for edge in edges]))
+        self.positions = tensor(np.repeat(befores, sizes) + within)
+        self._own, self._held = tensor(own), tensor(held)
+        self._back = tensor(np.repeat(np.arange(len(edges)) * longest, sizes) + within)
+        self._mask: Tensor | None = None
+        if before:
+            seen = np.broadcast_to((np.arange(before) < befores[:, None])[:, None], (len(edges), longest, before))
+            causal = np.broadcast_to(np.tri(longest, dtype=bool), (len(edges), longest, longest))
+            self._mask = tensor(np.concatenate((seen, causal), -1))[:, None]
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None
+    ) -> Float[Tensor, "1 tokens heads width"]:
+        """Padding lies right of an edge's tokens, where causality hides it, or is masked."""
+        q = query[0].transpose(0, 1)[self._own].transpose(1, 2)
+        k = self._keys(Plane("key", layer), key[0].transpose(0, 1))
+        v = self._keys(Plane("value", layer), value[0].transpose(0, 1))
+        out = F.scaled_dot_product_attention(
+            q, k, v, self._mask, is_causal=self._mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+        )
+        return out.transpose(1, 2).flatten(0, 1).index_select(0, self._back)[None]
+
+    def _keys(self, plane: Plane, new: Float[Tensor, "tokens heads width"]) -> Float[Tensor, "edges heads keys width"]:
+        self.store.write(plane, self.slots, new)
+        own = new[self._own]
+        if self._mask is not None:
+            own = torch.cat((self.store.planes[plane][self._held], own), 1)
+        return own.transpose(1, 2)
