@@ -23,7 +23,7 @@ PAPER = Paper(
     "itself to the Nash equilibrium of the KL-regularised game, also where preferences have cycles and Bradley and "
     "Terry's model (iterated DPO) cannot",
     measured="duality gap in win rate and distance to the equilibrium after the rounds, with exact pairs and with 400 "
-    "sampled pairs a round; iterated DPO at the same KL penalty beside it",
+    "sampled pairs a round; iterated DPO at the better of two betas beside it",
     rule=[
         Below("distance", 1e-3),
         Below("gap", 1e-5),
@@ -31,7 +31,7 @@ PAPER = Paper(
         Less("gap, sampled", "gap at the start"),
         Less("gap, sampled", "gap, DPO sampled"),
     ],
-    seeds=8,
+    seeds=6,
 )
 TAU, ETA = 0.1, 0.5
 
@@ -47,32 +47,33 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
         count = torch.bincount(drawn, minlength=pairs.weight.shape[-1])
         return Pairs(pairs.chosen, pairs.rejected, count.to(pairs.weight)[None])
 
-    def rounds(game: bool, few: bool) -> Tensor:
+    def rounds(number: int, few: bool, beta: float | None = None) -> Tensor:
+        """The last policy; of iterated DPO where a beta is given."""
         law = reference
-        for _ in range(6 if smoke else 60 if game and not few else 30):
+        for _ in range(6 if smoke else number):
             policy, last, pairs = Tabular.of(language, law), law, Pairs.all(law, preference)
             if few:
                 pairs = sampled(pairs)
 
             def loss(policy: Tabular = policy, last: Tensor = last, pairs: Pairs = pairs) -> Tensor:
                 ratio = pairs.split(policy() - reference)
-                if not game:
-                    return pairs.mean(dpo(*ratio, TAU))
+                if beta is not None:
+                    return pairs.mean(dpo(*ratio, beta))
                 return pairs.mean(inpo(*ratio, *pairs.split(policy() - last), TAU, ETA))
 
-            descend(policy, loss, steps=60)
+            descend(policy, loss, steps=100)
             law = policy().detach()
         return law
 
     def gap(law: Tensor) -> float:
         return float(regularised_gap(law, reference, preference, TAU))
 
-    exact = rounds(game=True, few=False)
+    exact, betas = rounds(60, few=False), (TAU, 4 * TAU)  # a log-odds is about four times a win rate less 1/2
     return {
         "distance": float(total_variation(exact, regularised_nash(reference, preference, TAU))),
         "gap": gap(exact),
-        "gap, sampled": gap(rounds(game=True, few=True)),
-        "gap, DPO": gap(rounds(game=False, few=False)),
-        "gap, DPO sampled": gap(rounds(game=False, few=True)),
+        "gap, sampled": gap(rounds(30, few=True)),
+        "gap, DPO": min(gap(rounds(20, few=False, beta=beta)) for beta in betas),
+        "gap, DPO sampled": min(gap(rounds(20, few=True, beta=beta)) for beta in betas),
         "gap at the start": gap(reference),
     }
