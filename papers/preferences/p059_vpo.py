@@ -40,7 +40,7 @@ def fit(seen: Tensor, reference: Tensor, calibration: Tensor, alpha: float) -> T
         each = vpo(ratio[:, seen[0]], ratio[:, seen[1]], calibrated, BETA, alpha / seen.shape[1]).sum(-1)
         return each + RIDGE * (BETA * (ratio - ratio.mean(-1, keepdim=True))).square().sum(-1)
 
-    descend(policy, lambda: losses().sum(), steps=50, tolerance=1e-5)
+    descend(policy, lambda: losses().sum(), steps=40, tolerance=1e-5)
     return policy().detach()[losses().argmin(), None]
 
 
