@@ -61,19 +61,19 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
                     return pairs.mean(dpo(*ratio, beta))
                 return pairs.mean(inpo(*ratio, *pairs.split(policy() - last), TAU, ETA))
 
-            descend(policy, loss, steps=100)
+            descend(policy, loss, steps=60)
             law = policy().detach()
         return law
 
     def gap(law: Tensor) -> float:
         return float(regularised_gap(law, reference, preference, TAU))
 
-    exact, betas = rounds(60, few=False), (TAU, 4 * TAU)  # a log-odds is about four times a win rate less 1/2
+    exact, betas = rounds(45, few=False), (TAU, 4 * TAU)  # a log-odds is about four times a win rate less 1/2
     return {
         "distance": float(total_variation(exact, regularised_nash(reference, preference, TAU))),
         "gap": gap(exact),
-        "gap, sampled": gap(rounds(30, few=True)),
-        "gap, DPO": min(gap(rounds(20, few=False, beta=beta)) for beta in betas),
-        "gap, DPO sampled": min(gap(rounds(20, few=True, beta=beta)) for beta in betas),
+        "gap, sampled": gap(rounds(20, few=True)),
+        "gap, DPO": min(gap(rounds(10, few=False, beta=beta)) for beta in betas),
+        "gap, DPO sampled": min(gap(rounds(10, few=True, beta=beta)) for beta in betas),
         "gap at the start": gap(reference),
     }

@@ -38,7 +38,7 @@ PAPER = Paper(
         Less("regret, reference wrong", "regret, weighted, reference wrong"),
         Less("regret, model wrong", "regret, DPO"),
     ],
-    seeds=10,
+    seeds=40,
 )
 BETA = 0.05
 
@@ -73,7 +73,7 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
             direct = (law[0].exp() @ model)[both]
             return share @ drpo((law - reference)[0, both], won, estimate, direct) + BETA * kl(law, start).sum()
 
-        descend(policy, loss, steps=60)
+        descend(policy, loss, steps=40)
         return policy().detach()
 
     def direct(model: Tensor) -> Tensor:
