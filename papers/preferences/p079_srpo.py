@@ -33,7 +33,7 @@ PAPER = Paper(
         Above("revision wins, reference's text", 0.5),
         Above("revision wins, own text", 0.5),
     ],
-    seeds=12,
+    seeds=40,
 )
 BETA = 0.2
 WRITE, REVISE = slice(0, 1), slice(1, None)  # the prompt "a" asks for a string, "bx" for a better one than "x"
