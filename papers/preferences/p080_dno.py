@@ -39,7 +39,7 @@ PAPER = Paper(
         Less("win rate, round 3", "win rate, round 6"),
         Less("win rate, DPO on first pairs", "win rate, round 6"),
     ],
-    seeds=6,
+    seeds=8,
 )
 ETA, BETA = 1.0, 0.5
 
@@ -48,12 +48,12 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
     game = Language("ab", length=1 if smoke else 2)
     preference, start = random_preference(game, seed, scale=3.0), Tabular.random(game, seed + 100)().detach()
     laws = [start]
-    for _ in range(10 if smoke else 60):
+    for _ in range(10 if smoke else 120):
         law = laws[-1]
         policy, wins = Tabular.of(game, law), (preference @ law.exp()[..., None])[..., 0]
         pairs = Pairs.all(law, torch.ones_like(preference))
         rates = pairs.split(wins)
-        descend(policy, lambda: pairs.mean(dno(*pairs.split(policy() - law), *rates, ETA)), steps=30)  # noqa: B023
+        descend(policy, lambda: pairs.mean(dno(*pairs.split(policy() - law), *rates, ETA)), steps=12)  # noqa: B023
         laws.append(policy().detach())
 
     def offline(beta: float) -> Tensor:
