@@ -16,6 +16,7 @@ from espalier.exact.divergences import Divergence, f_optimum
 from espalier.exact.engine import ExactEngine
 from espalier.exact.fits import logistic_fit, square_fit
 from espalier.exact.games import exploitability, nash, regularised_gap, regularised_nash
+from espalier.exact.information import differential_information, rejected_law
 from espalier.exact.language import Language, bandit
 from espalier.exact.laws import entropy, expectation, kl, total_variation, win_rate
 from espalier.exact.pairs import Pairs
@@ -45,6 +46,7 @@ __all__ = [
     "continuous_win_rate",
     "cyclic",
     "descend",
+    "differential_information",
     "entropy",
     "expectation",
     "exploitability",
@@ -61,6 +63,7 @@ __all__ = [
     "random_reward",
     "regularised_gap",
     "regularised_nash",
+    "rejected_law",
     "response",
     "responses",
     "soft_values",

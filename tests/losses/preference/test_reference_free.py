@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from espalier.losses.preference import alphapo, cpo, orpo, simpo, slic
+from espalier.losses.preference import alphapo, cpo, orpo, simpo, slic, typo
 
 D = torch.float64
 
@@ -29,6 +29,7 @@ def logistic(margin: float) -> float:
         (orpo(T(log(0.5)), T(log(0.25)), weight=0.1), log(2) + 0.1 * logistic(log(3))),
         (slic(T(-3.0), T(-3.5), T(-2.0), delta=1.0, weight=0.1), 0.5 + 0.2),
         (slic(T(-3.0), T(-4.5), T(-2.0), delta=1.0, weight=0.1), 0.2),
+        (typo(T(log(0.5)), T(log(0.25)), T(-2.0), weight=0.1), log(1.5) + 0.2),
     ],
 )
 def test_values_by_hand(loss: Tensor, expected: float) -> None:
@@ -45,3 +46,19 @@ def test_orpos_odds_ratio_at_the_ends() -> None:
     assert rejected.grad is not None
     for values in (losses, chosen.grad, rejected.grad):
         assert torch.isfinite(values).all()
+
+
+def test_typo_leaves_a_reference_alone_that_agrees_with_the_preferences() -> None:
+    """Whatever the weight; DPO would move it. The pairs' odds are the policy's own: 0.5 to 0.3 to 0.2."""
+    law = T(0.5, 0.3, 0.2)
+    logits = law.log().requires_grad_()
+    now = logits.log_softmax(-1)
+    for weight in (0.01, 1.0, 100.0):
+        loss = torch.zeros((), dtype=D)
+        for i in range(3):
+            for j in range(3):
+                if i != j:
+                    pair = law[i] * law[j] * law[i] / (law[i] + law[j])
+                    loss = loss + pair * typo(now[i : i + 1], now[j : j + 1], now @ law[:, None], weight).sum()
+        (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True)
+        assert gradient.abs().max() < 1e-12

@@ -93,6 +93,7 @@ EVERY: dict[str, Callable[[Batch], Tensor]] = {
     "simpo": lambda b: p.simpo(b.mc, b.mr, 2.0, 0.5),
     "alphapo": lambda b: p.alphapo(b.mc, b.mr, 2.0, 0.5, 0.25),
     "orpo": lambda b: p.orpo(b.mc, b.mr, 0.1),
+    "typo": lambda b: p.typo(b.lc, b.lr, b.lr, 0.3),
     "slic": lambda b: p.slic(b.lc, b.lr, b.lc),
     "kto": lambda b: p.kto(b.c, b.liked, reference_point(b.whole.r), 0.3, 1.3),
     "apo_zero": lambda b: p.apo_zero(b.c, b.liked, 0.3),

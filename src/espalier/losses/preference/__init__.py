@@ -40,7 +40,7 @@ from espalier.losses.preference.pairwise import (
     step_dpo,
     vpo,
 )
-from espalier.losses.preference.reference_free import alphapo, cpo, orpo, simpo, slic
+from espalier.losses.preference.reference_free import alphapo, cpo, orpo, simpo, slic, typo
 from espalier.losses.preference.transport import aot, aot_unpaired, by_rank
 from espalier.losses.preference.unpaired import apo_down, apo_zero, bco, dro, kto, nca, pmpo, reference_point
 
@@ -101,5 +101,6 @@ __all__ = [
     "srpo",
     "step_dpo",
     "tensors",
+    "typo",
     "vpo",
 ]

@@ -51,3 +51,14 @@ def slic(
     Zhao et al. 2023 (arXiv 2305.10425); the target is the supervised answer, or the chosen response.
     """
     return hinge(margin(chosen_logprob, rejected_logprob), at=delta) - weight * target_logprob
+
+
+def typo(chosen_logprob: Pairs, rejected_logprob: Pairs, sample_logprob: Pairs, weight: float) -> Pairs:
+    """TYPO: the policy's own odds of a pair match the preference, and `weight` times KL(reference || policy) holds it.
+
+    Hu et al. 2024 (arXiv 2407.09072), whose policy prefers y to y' with `policy(y) / (policy(y) + policy(y'))`. So a
+    reference that already agrees with the preferences is left alone, and as the weight goes from 0 to infinity the
+    optimum goes from their own policy to the reference. No pairs are needed for the second part: `sample_logprob` is
+    log policy of a response that the reference sampled, and its negation that divergence but for a constant.
+    """
+    return logistic(margin(chosen_logprob, rejected_logprob)) - weight * sample_logprob
