@@ -68,7 +68,7 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
     def gap(law: Tensor) -> float:
         return float(regularised_gap(law, reference, preference, TAU))
 
-    exact, betas = rounds(45, few=False), (TAU, 4 * TAU)  # a log-odds is about four times a win rate less 1/2
+    exact, betas = rounds(80, few=False), (TAU, 4 * TAU)  # a log-odds is about four times a win rate less 1/2
     return {
         "distance": float(total_variation(exact, regularised_nash(reference, preference, TAU))),
         "gap": gap(exact),
