@@ -61,7 +61,7 @@ class ReferenceLogProbs:
         targets: Callable[[Node], bool] = lambda node: node.author in ("policy", "human"),
         temperature: float = 1.0,
         adapter: bool = True,
-        tokens: int = 4096,
+        tokens: int = 3072,
         precision: Setting = "auto",
     ) -> None:
         self.model, self.targets, self.temperature = model, targets, temperature

@@ -30,7 +30,7 @@ from espalier.engines.base import Engine
 from espalier.errors import ConfigError, TrainingError
 from espalier.models import Model
 from espalier.models.adapters import lora_layers
-from espalier.models.numerics import resolve_precision, settle_process
+from espalier.models.numerics import Setting, resolve_precision, settle_process
 from espalier.scorers import Scorer
 from espalier.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from espalier.training.config import Training, dump_toml, read_toml
@@ -120,7 +120,7 @@ def train(
         torch.manual_seed(training.seed)
         model.add_head(recipe.head, link=recipe.link)
     optimizer = make_optimizer(model, training)
-    actor = _actor(model, engine, scorer) if online else None
+    actor = _actor(model, engine, scorer, training.precision) if online else None
     total = training.total(len(selected))
 
     def tell(trees: int, of: int) -> None:
@@ -232,13 +232,13 @@ def _initial_policy(folder: Path, recipe: Recipe, model: Model) -> Model | None:
     return initial
 
 
-def _actor(model: Model, engine: Engine | None, scorer: Scorer | None) -> Actor:
+def _actor(model: Model, engine: Engine | None, scorer: Scorer | None, precision: Setting) -> Actor:
     if scorer is None:
         raise ConfigError("an online recipe needs a scorer to judge the rollouts; pass scorer=...")
     if engine is None:
         from espalier.engines.local import LocalEngine
 
-        engine = LocalEngine(model)
+        engine = LocalEngine(model, precision=precision)
     return Actor(engine, scorer)
 
 
