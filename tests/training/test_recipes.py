@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from espalier.engines.local import LocalEngine
-from espalier.errors import TrainingError
+from espalier.errors import ConfigError, TrainingError
 from espalier.scorers import ReferenceLogProbs, ValueScorer
 from espalier.training import DPO, GRPO, PPO, SFT, Online, Reward, Training, Value, train
 from espalier.training.loop import Loop, make_optimizer, make_reference
@@ -120,6 +120,31 @@ def test_preference_recipes_put_the_chosen_above_the_rejected(recipe, tiny, judg
 def test_dpo_starts_at_log_2_because_policy_and_reference_agree(tiny, judged, tmp_path):
     run = train(DPO(), tiny(), judged, settings(steps=1), out=tmp_path / "run")
     assert run.metrics[0]["dpo"] == pytest.approx(0.693147, abs=1e-5)
+
+
+NAMED = [
+    {"loss": "ipo", "settings": {"tau": 0.1}},
+    {"loss": "simpo", "beta": 2.0, "settings": {"gamma": 0.5}},
+    {"loss": "orpo", "settings": {"weight": 0.1}},
+    {"loss": "ln_dpo"},
+    {"loss": "rpo", "settings": {"eta": 0.1}},
+]
+
+
+@pytest.mark.parametrize("named", NAMED, ids=lambda named: named["loss"])
+def test_a_preference_loss_by_name_trains_and_does_not_depend_on_the_cut(named, tiny, judged, tmp_path):
+    whole, _ = gradient(DPO(**named), tiny(), judged, micro_tokens=100_000)
+    cut, _ = gradient(DPO(**named), tiny(), judged, micro_tokens=40)
+    torch.testing.assert_close(cut, whole, atol=1e-5, rtol=1e-4)
+    run = train(DPO(**named), tiny(), judged, settings(steps=8), out=tmp_path / "run")
+    assert run.metrics[-1]["dpo"] < run.metrics[0]["dpo"]
+    assert (tmp_path / "run" / "trees" / "reference.parquet").exists() == DPO(**named).needs_reference
+
+
+@pytest.mark.parametrize("wrong", [{"loss": "dop"}, {"loss": "simpo"}, {"settings": {"gamma": 1.0}}], ids=str)
+def test_an_unknown_loss_or_setting_is_refused_before_training(wrong):
+    with pytest.raises(ConfigError, match=r"dop|gamma"):
+        DPO(**wrong)
 
 
 def test_dpo_on_an_adapter_uses_the_switched_off_adapter_as_reference(tiny, judged, tmp_path):

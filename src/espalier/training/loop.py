@@ -29,6 +29,8 @@ from espalier.training.rollout import Actor, rollout
 from espalier.training.schedules import learning_rate
 from espalier.trees import Forest, Tree
 
+_PARITY_TOKENS = 512  # replayed before a rollout is trained on; all of it would cost as much as a third of the update
+
 Reference = Callable[[Packed], Float[Tensor, "targets"]]
 
 
@@ -103,7 +105,7 @@ class Loop:
         self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
         grown = list(self.rolled)
         encode(grown, self.model.tokenizer, self.model.fingerprint)
-        some = micro_batches(grown, self.training.micro_tokens)[0]
+        some = micro_batches(grown, _PARITY_TOKENS)[0]
         try:
             metrics["parity"] = replay(self.model, some, recipe.temperature, self._frozen).mean_abs
         except ValueError as error:

@@ -56,7 +56,10 @@ METRICS: dict[str, Metric] = {
         "how wrong the forecast of success is", "(v - outcome)^2", "reward^2/token", "below the outcome's variance"
     ),
     "dpo": Metric(
-        "how often and how surely pairs are misordered", "-log sigmoid(beta * margin)", "nats/pair", "below 0.69"
+        "how far pairs are from where the chosen preference loss wants them",
+        "the loss of recipe.loss; for dpo -log sigmoid(beta * margin)",
+        "nats/pair for dpo",
+        "falls; dpo: below 0.69",
     ),
     "pair_accuracy": Metric(
         "share of pairs in the right order", "[chosen above rejected]", "share", "above 0.5, rising"
@@ -69,6 +72,12 @@ METRICS: dict[str, Metric] = {
     ),
     "rejected_logratio": Metric(
         "how far the rejected answers are pushed down", "log pi/ref of rejected", "nats/response", "below chosen"
+    ),
+    "chosen_mean_logprob": Metric(
+        "falling: the chosen answers are being unlearned", "log pi of chosen / its tokens", "nats/token", "not falling"
+    ),
+    "rejected_mean_logprob": Metric(
+        "how far the rejected answers are pushed down", "log pi of rejected / its tokens", "nats/token", "below chosen"
     ),
     "policy": Metric(
         "the surrogate objective", "-min(ratio A, clip(ratio) A)", "advantage/token", "near 0; its trend means little"
