@@ -27,9 +27,9 @@ PAPER = Paper(
     "equilibrium of a preference with cycles, in the mean of the rounds, where no DPO policy does; in practice, DPO on "
     "pairs of large margin sampled each round, the win rate over the first policy rises round after round",
     measured="exact rounds on a cyclic game (pairs of the last policy with the first): least win rate of a round over "
-    "the last, exploitability of the mean of all rounds and of DPO at the best of three betas; sampled rounds (best and "
-    "worst of 5, their win-rate gap at least 0.2) on a preference half reward, half cycles: win rates over the first "
-    "policy, and of DPO that stays with the first policy's pairs for as many steps",
+    "the last, exploitability of the mean of all rounds and of DPO at the best of three betas; sampled rounds (best "
+    "and worst of 5, their win-rate gap at least 0.2) on a preference half reward, half cycles: win rates over the "
+    "first policy, and of DPO that stays with the first policy's pairs for as many steps",
     rule=[
         Above("least win rate over the last round", 0.4999),
         Below("exploitability, mean of rounds", 0.05),
