@@ -34,6 +34,9 @@ PAPER = Paper(
         Above("revision wins, own text", 0.5),
     ],
     seeds=40,
+    tried="Revision of the policy's own texts was not settled by 12 seeds: it won 0.524 [0.464, 0.584]. That repeated "
+    "revision raises the win rate over the reference, as it does in the paper's language models, is not so at the "
+    "exact optimum: over 40 seeds the mean is 0.580 as written and 0.577 after five revisions.",
 )
 BETA = 0.2
 WRITE, REVISE = slice(0, 1), slice(1, None)  # the prompt "a" asks for a string, "bx" for a better one than "x"

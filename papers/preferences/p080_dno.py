@@ -40,6 +40,10 @@ PAPER = Paper(
         Less("win rate, DPO on first pairs", "win rate, round 6"),
     ],
     seeds=8,
+    tried="The mean of 60 rounds had an exploitability of 0.052 [0.039, 0.065] over 6 seeds; that of 120 rounds on "
+    "pairs of the last policy alone 0.043 [0.018, 0.068] over 8, because pairs of strings that it has all but given up "
+    "weigh too little to be fitted in a few steps. Pairs with the first policy (the paper mixes in other texts too) "
+    "make the rounds those of the closed form. The last round is no equilibrium: it circles, at 0.2 on average.",
 )
 ETA, BETA = 1.0, 0.5
 
