@@ -28,7 +28,7 @@ PAPER = Paper(
     ],
     seeds=110,
     tried="All but the win rate comes out. While this was built (six other seeds each; 30, 100 and 240 DPO steps) "
-    "policies trained on both beforehand won between 0.45 and 0.53 of comparisons: 0.526 for pairs of a good writer (as "
+    "policies trained on both beforehand won 0.45 to 0.53 of comparisons: 0.526 for pairs of a good writer (as "
     "here, where the first 30 and 40 seeds gave 0.49), 0.506 of a worse one, 0.48 with twice the features or with "
     "features that say little of the reward. Nor does the greedy response grow less after both: it starts lower and "
     "ends as high. The chosen responses keep more than one nat, but what the argmax takes is no worse than they are "
