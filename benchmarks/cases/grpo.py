@@ -15,7 +15,7 @@ ASKED = {"short": (4.5, 2.8), "300": (8.0, 4.0)}
 """Of each length of the prompts, the least ratio to TRL as it comes, and at its best."""
 LENGTHS = {"short": 0, "300": 300}
 PEER = "benchmarks.peers.trl_grpo:Grpo"
-BEST = {"best": True, "bf16": bf16_hardware(), "attention": "eager"}
+BEST = {"best": True, "bf16": bf16_hardware(), "attention": "sdpa"}
 BATCHES = {"short": 16, "300": 8}
 """Rows that TRL computes at once at its best."""
 
@@ -39,7 +39,7 @@ def cases(smoke: bool) -> Iterator[Case]:
             partial(make, size=size, tokens=tokens),
             [
                 Contestant("espalier", "benchmarks.ours.grpo:Grpo", settings={**settings, "schedule": "constant"}),
-                Contestant("TRL fp32", PEER, "trl", {**settings, "bf16": False}),
+                Contestant("TRL fp32", PEER, "trl", {**settings, "bf16": False}, rounds=2),
                 Contestant("TRL at its best", PEER, "trl", {**settings, **BEST, "batch": BATCHES[name]}, ALLOCATOR),
                 Contestant("TRL as it comes", PEER, "trl", {**settings, **trial}, rounds=1 if trial else None),
             ],

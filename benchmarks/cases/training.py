@@ -35,7 +35,7 @@ def trl(name: str, recipe: str, share: float = FIRST_SHARE) -> Contestant:
     if name == "TRL at its best":
         return Contestant(name, where, "trl", {"recipe": recipe, **BEST}, ALLOCATOR)
     if name == "TRL fp32":
-        return Contestant(name, where, "trl", {"recipe": recipe, "bf16": False})
+        return Contestant(name, where, "trl", {"recipe": recipe, "bf16": False}, rounds=2)
     if bf16_hardware():
         return Contestant(name, where, "trl", {"recipe": recipe})
     return Contestant(name, where, "trl", {"recipe": recipe, "share": share}, rounds=1)
