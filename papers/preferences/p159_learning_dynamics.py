@@ -53,7 +53,8 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
     figures, laws = {}, {}
     for name, shown in (("chosen", pairs[0]), ("both", torch.cat(pairs, 1))):
         start = Shared(features, base)
-        for _ in steps(start, lambda: nll(start().gather(1, shown).flatten()).mean(), 10 if smoke else 50, lr=10.0):  # noqa: B023
+        likelihood = lambda: nll(start().gather(1, shown).flatten()).mean()  # noqa: B023, E731
+        for _ in steps(start, likelihood, 10 if smoke else 50, lr=10.0):
             pass
         reference = start().detach()
         policy = Shared(features, reference)

@@ -31,6 +31,10 @@ PAPER = Paper(
         ),
     ],
     seeds=20,
+    tried="First the paper's own toy, one-hot prompts into a small MLP, in two settings: on- and off-policy "
+    "pairs could not be told apart, and the mass of unseen responses fell. Then policies with shared "
+    "features, with on-policy pairs drawn anew at each step. On- and off-policy figures are of different "
+    "pairs.",
 )
 BETA = 0.1
 

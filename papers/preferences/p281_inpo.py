@@ -32,6 +32,8 @@ PAPER = Paper(
         Less("gap, sampled", "gap, DPO sampled"),
     ],
     seeds=6,
+    tried="Rounds of sampled play: 60 reproduced it in 87 s, 45 left the distance at 0.0012 against the rule's "
+    "0.001, 80 shorter ones reproduce it in a minute.",
 )
 TAU, ETA = 0.1, 0.5
 
