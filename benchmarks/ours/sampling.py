@@ -20,6 +20,7 @@ class Extend:
 
     def round(self) -> dict[str, float]:
         self.rounds += 1
+        self.engine.forget()  # what an earlier round computed
         sampling = esp.Sampling(max_tokens=self.max_tokens, seed=self.rounds)
         start = time.perf_counter()
         written = self.engine.extend([esp.Node(prompt, "prompt") for prompt in self.prompts], self.n, sampling)

@@ -131,6 +131,8 @@ def test_log_probs_of_other_tokens_are_refused(tiny, judged, tmp_path):
 def test_a_tree_longer_than_the_context_is_named_before_anything_is_trained(tiny, demonstrations, tmp_path):
     long = Tree(Node("1+1=\n", "prompt"), "too-long")
     long.root.add(Node("1" * 300, "human", stop="eos"))
-    with pytest.raises(ContextLengthError, match=r"1 of 25 trees .* 256 tokens; the first, 'too-long' .* has 306"):
+    with pytest.raises(
+        ContextLengthError, match=r"tree 'too-long' .* 306 tokens, the model's context 256; so it is with 1 of 25 trees"
+    ):
         train(SFT(), tiny(), Forest([*demonstrations, long]), settings(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

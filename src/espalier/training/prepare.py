@@ -40,9 +40,9 @@ def prepare(forest: Forest, model: Model) -> Forest:
     if long:
         tree, length = long[0]
         raise ContextLengthError(
-            f"{len(long)} of {len(forest)} trees are longer than the model's context of {model.context_length} tokens; "
-            f"the first, {tree.id!r} (prompt {tree.prompt[:60]!r}), has {length}. Drop or shorten them, or use a model "
-            "with a longer context"
+            f"tree {tree.id!r} (prompt {tree.prompt[:60]!r}): a path has {length} tokens, the model's context "
+            f"{model.context_length}; so it is with {len(long)} of {len(forest)} trees: drop or shorten them, or use a "
+            "model with a longer context"
         )
     return forest
 
