@@ -17,7 +17,7 @@ from espalier.exact import (
 )
 from espalier.losses.preference import logistic, margin, rpo
 from papers import Below, Less, Paper
-from papers.preferences._linear import Linear
+from papers.preferences._shared import Shared
 
 PAPER = Paper(
     id="P075",
@@ -84,9 +84,9 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
     figures = {"duality gap": duality_gap(Language("ab", length=2), seed)}
 
     for name, eta in (("DPO", 0.0), ("RPO", ETA)):
-        policy, rewards = Linear(features, reference), []
+        policy, rewards = Shared(features[None], reference), []
 
-        def loss(policy: Linear = policy, eta: float = eta) -> Tensor:
+        def loss(policy: Shared = policy, eta: float = eta) -> Tensor:
             now = policy()
             return pairs.mean(rpo(*pairs.split(now - reference), pairs.split(now)[0], BETA, eta))
 

@@ -115,6 +115,16 @@ def test_a_model_that_was_trained_on_does_not_write_under_its_old_name():
         judge.score(Forest([problem()]))
 
 
+def test_a_model_that_a_fused_optimiser_has_trained_since_is_refused():
+    model = make()
+    judge = ReferenceLogProbs(model)
+    optimiser = torch.optim.AdamW(model.hf.parameters(), lr=0.1, fused=True)
+    model.hf(input_ids=torch.tensor([[1, 2, 3]])).logits.sum().backward()
+    optimiser.step()
+    with pytest.raises(ModelError, match="the model has changed"):
+        judge.score(Forest([problem()]))
+
+
 def test_tokens_of_another_tokenizer_are_refused():
     forest = ReferenceLogProbs(make()).score(Forest([problem()]))
     other = from_config(CONFIG, train_tokenizer(["0123456789=+-"], kind="char"))

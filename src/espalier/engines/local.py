@@ -23,12 +23,12 @@ from espalier.engines.rows import Request, Sampled
 from espalier.engines.sampler import streams
 from espalier.engines.stops import Decoder, StopStrings
 from espalier.engines.store import Store
-from espalier.engines.weights import Weights
 from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
 from espalier.models import Model, token_path
 from espalier.models.capability import check_logits, tree_obstacle, window
 from espalier.models.heads import HeadName
 from espalier.models.numerics import Setting, resolve_precision, settle_process
+from espalier.models.weights import Weights
 from espalier.trees import Ledger, Node, Score
 
 

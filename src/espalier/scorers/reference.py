@@ -17,6 +17,7 @@ from espalier.models import Model, Packed, encode, pack
 from espalier.models.budget import fill
 from espalier.models.digest import model_digest
 from espalier.models.numerics import Precision, Setting, matrix_products, resolve_precision, settle_process
+from espalier.models.weights import Weights
 from espalier.scorers.models import evaluating
 from espalier.trees import Forest, Ledger, Node, Tree, put_stream, read_stream
 
@@ -34,6 +35,11 @@ def stream_name(model: Model, precision: Precision, temperature: float = 1.0, *,
     ['fp32', 't=1']
     """
     return f"logprobs:{model_digest(model, adapter=adapter)}:{precision}:t={temperature:g}"
+
+
+def lacking(tree: Tree, name: str, targets: Callable[[Node], bool]) -> list[Node]:
+    """The target nodes of an encoded tree that have no stream of this name for their tokens."""
+    return [node for node in tree.walk() if node.token_ids and targets(node) and read_stream(node, name) is None]
 
 
 class ReferenceLogProbs:
@@ -69,15 +75,11 @@ class ReferenceLogProbs:
         self.precision = resolve_precision(precision, model)
         self.name = name or stream_name(model, self.precision, temperature, adapter=adapter)
         self.spent = Ledger()
-        self._weights = _versions(model)
+        self._weights = Weights.of(model)
 
     def lacking(self, tree: Tree) -> list[Node]:
         """The nodes of an encoded tree that should have the stream and have none for their tokens."""
-        return [
-            node
-            for node in tree.walk()
-            if node.token_ids and self.targets(node) and read_stream(node, self.name) is None
-        ]
+        return lacking(tree, self.name, self.targets)
 
     def score(self, forest: Forest, progress: Callable[[int, int], None] = lambda done, total: None) -> Forest:
         """Annotate in place what lacks the stream. The trees of a stored forest are read and returned.
@@ -91,7 +93,7 @@ class ReferenceLogProbs:
         """
         start = time.perf_counter()
         settle_process()
-        if _versions(self.model) != self._weights:
+        if not Weights.of(self.model).same(self._weights):
             raise ModelError(f"the model has changed since the stream {self.name!r} was named; make a new one for it")
         forest = forest.load()
         encode(forest, self.model.tokenizer, self.model.fingerprint)
@@ -135,8 +137,3 @@ def _cut(tree: Tree, nodes: list[Node]) -> tuple[Tree, dict[Node, Node]]:
     wanted = set(nodes)
     walks = zip(cut.walk(), (node for node in tree.walk() if node in needed), strict=True)
     return cut, {copy: node for copy, node in walks if node in wanted}
-
-
-def _versions(model: Model) -> list[tuple[int, int]]:
-    """What changes when weights are trained or replaced."""
-    return [(parameter.data_ptr(), parameter._version) for parameter in model.hf.parameters()]

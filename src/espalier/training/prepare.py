@@ -19,6 +19,7 @@ from espalier.errors import ContextLengthError, TrainingError
 from espalier.models import Model, Packed, encode
 from espalier.models.adapters import lora_layers
 from espalier.scorers import ReferenceLogProbs, stream_name
+from espalier.scorers.reference import lacking
 from espalier.training.checkpoint import checkpoints
 from espalier.training.config import Training
 from espalier.training.recipe import Recipe
@@ -113,9 +114,8 @@ def stored_logprobs(packed: Packed, name: str) -> Float[Tensor, "targets"]:
 
 def _check(forest: Forest, recipe: Recipe, name: str) -> None:
     for tree in forest:
-        for node in tree.walk():
-            if node.token_ids and recipe.targets(node) and read_stream(node, name) is None:
-                raise _absent(tree, node, name)
+        for node in lacking(tree, name, recipe.targets):
+            raise _absent(tree, node, name)
 
 
 def _absent(tree: Tree, node: Node, name: str) -> TrainingError:

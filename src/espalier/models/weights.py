@@ -1,4 +1,4 @@
-"""Were a model's weights written since? Held states are worth nothing once they were.
+"""Were a model's weights written since? What they computed (held states, log-probs) is then of another model.
 
 An in-place write raises a tensor's version counter, and a tensor that was replaced is another one or lies elsewhere.
 PyTorch's fused optimisers do not raise it, so a hook does that after the step of every optimiser. Only writes through
@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from espalier.models import Model
 from espalier.models.adapters import lora_layers
+from espalier.models.model import Model
 
 
 def _count_write(optimiser: Optimizer, args: Any, kwargs: Any) -> None:
