@@ -24,7 +24,8 @@ from espalier.report import (
     write_html,
 )
 from espalier.training.metrics import METRICS
-from espalier.trees import Node, Score, Tree
+from espalier.trees import Node, Score, Tree, put_stream
+from espalier.trees.streams import TOKEN_ENDS
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)> {{ 7*7 }} "quoted" \ud800'
 
@@ -53,7 +54,11 @@ def best_of_n_tree() -> ShownTree:
             value = Score(float(np.clip(0.55 + drift + rng.normal(0, 0.07), 0.01, 0.99)), spread=0.06)
             if i == 5 and depth == 2:
                 value = Score.absent("the verifier timed out")
-            node = node.add(Node(text, token_ids=[2] * 7, scores={"value": value}))
+            node = node.add(Node(text, token_ids=[2] * 7, logprobs=[-0.02] * 7, scores={"value": value}))
+            if i in (1, 3):
+                put_stream(node, TOKEN_ENDS, [2, 4, 6, 7, 9, 11, len(text)])
+                put_stream(node, "value", np.clip(0.6 + drift + rng.normal(0, 0.1, 7), 0, 1))
+                put_stream(node, "advantage", rng.normal(drift, 0.1, 7))
         node.stop = "length" if i == 7 else "eos"
         node.scores["correct"] = Score(float(right))
         chosen = node if i == 3 else chosen
@@ -72,9 +77,8 @@ def beam_tree() -> ShownTree:
             for k in range(4):
                 value = float(np.clip((node.value("value") or 0.5) + rng.normal(0.03, 0.13), 0.02, 0.98))
                 text = f"Step {depth + 1}, way {k + 1}: 3 boxes of 12 pencils are 36, and a quarter of these is 9.\n"
-                grown.append(
-                    node.add(Node(text, token_ids=[3] * 21, scores={"value": Score(value)}, meta={"visits": 9 - k}))
-                )
+                meta = {"visits": 9 - k, "round": 3 * depth}
+                grown.append(node.add(Node(text, token_ids=[3] * 21, scores={"value": Score(value)}, meta=meta)))
         front = sorted(grown, key=lambda node: -(node.value("value") or 0))[:3]
     for node in front:
         node.stop = "eos"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
@@ -13,8 +14,11 @@ import pytest
 from espalier.report import Curve, Report, ShownTree, write_html
 from espalier.report.html import page
 from espalier.report.plots import training_chart
+from espalier.report.strips import Strips
 from espalier.report.svg import Axis, Frame
-from espalier.trees import Node, Score, Tree
+from espalier.report.treeview import TreeView
+from espalier.trees import Node, Score, Tree, put_stream
+from espalier.trees.streams import TOKEN_ENDS
 
 
 class Parsed(HTMLParser):
@@ -164,3 +168,29 @@ def test_every_axis_has_room_and_a_few_ticks(values: list[float], log: bool) -> 
     assert axis.low < axis.high
     assert all(0 <= axis.share(tick) <= 1 for tick in axis.ticks())
     assert len(axis.ticks()) <= 12
+
+
+def test_tokens_are_coloured_by_what_they_carry(text: str) -> None:
+    strips = [attributes for tag, attributes in Parsed(text).elements if "data-strip" in attributes]
+    assert {strip["data-strip"] for strip in strips} == {"log-prob as sampled", "value", "advantage"}
+    shown = ShownTree(Tree(Node("2+2=", "prompt", token_ids=[1])))
+    leaf = shown.tree.root.add(Node("4!", token_ids=[2, 3], logprobs=[math.log(0.9), math.log(0.01)]))
+    put_stream(leaf, TOKEN_ENDS, [1, 2])
+    [strip] = Strips(shown.tree).of(leaf)
+    assert [(token.text, token.heat) for token in strip.tokens] == [("4", 18), ("!", 0)]
+
+
+def test_a_text_without_known_token_ends_has_no_strip() -> None:
+    tree = Tree(Node("2+2=", "prompt"))
+    leaf = tree.root.add(Node("4!", token_ids=[2, 3], logprobs=[-0.1, -0.2]))
+    assert Strips(tree).of(leaf) == []
+
+
+def test_a_search_is_replayed_in_the_rounds_that_it_grew_in(report: Report) -> None:
+    beam = TreeView(report.trees[1], 0)
+    counts = beam.replay()
+    assert len(counts) == 1 + 5  # the prompt, and five rounds, numbered 0, 3, ... by the search
+    assert counts[-1] == (len(list(beam.tree.walk())), beam.tokens)
+    assert [nodes for nodes, _ in counts] == sorted(nodes for nodes, _ in counts)
+    chain = TreeView(report.trees[0], 0)
+    assert chain.rounds[id(chain.leaves[0])] == 4  # nobody wrote the rounds down: the depth

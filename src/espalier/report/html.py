@@ -18,6 +18,7 @@ from markupsafe import Markup
 from espalier.report import figures, plots
 from espalier.report.colour import STOPS
 from espalier.report.parts import Report
+from espalier.report.strips import heat_rules
 from espalier.report.svg import legend
 from espalier.report.treeview import TreeView
 
@@ -69,7 +70,7 @@ def page(report: Report) -> str:
         accuracy_range=_span([(row.accuracy.low, row.accuracy.high) for row in report.rows]),
         difference_range=_span([(d.interval.low, d.interval.high) for d in report.differences] + [(0.0, 0.0)]),
         gradient=", ".join("rgb({}, {}, {})".format(*stop) for stop in STOPS),
-        style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
+        style=Markup((ASSETS / "style.css").read_text(encoding="utf-8") + heat_rules()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from espalier.errors import DataError
 from espalier.report.parts import (
     Bin,
@@ -17,13 +19,13 @@ from espalier.report.parts import (
     Row,
     ShownTree,
 )
-from espalier.trees import Node, Score, Tree
+from espalier.trees import Node, Score, Stream, Tree
 
 PLAIN = ("title", "summary", "facts", "training", "settings")
 
 
 def to_json(report: Report) -> str:
-    """The report as one JSON object; what a tree's nodes hold is kept, log-probs included."""
+    """The report as one JSON object; what a tree's nodes hold is kept, log-probs and streams included."""
     saved: dict[str, Any] = {name: getattr(report, name) for name in PLAIN}
     saved["metrics"] = {name: asdict(metric) for name, metric in report.metrics.items()}
     for name in ("rows", "differences", "curves", "reliability", "overoptimisation"):
@@ -103,6 +105,7 @@ def _tree_to_dict(shown: ShownTree) -> dict[str, Any]:
                 "stop": node.stop,
                 "scores": {name: asdict(score) for name, score in node.scores.items()},
                 "meta": node.meta,
+                "streams": {n: [stream.values.tolist(), stream.path] for n, stream in node.streams.items()},
             }
             for node in nodes
         ],
@@ -113,7 +116,9 @@ def _tree_from_dict(saved: dict[str, Any]) -> ShownTree:
     nodes: list[Node] = []
     for row in saved["nodes"]:
         parent = row.pop("parent")
-        node = Node(**{**row, "scores": {name: Score(**score) for name, score in row["scores"].items()}})
+        scores = {name: Score(**score) for name, score in row["scores"].items()}
+        streams = {name: Stream(np.array(values, np.float32), path) for name, (values, path) in row["streams"].items()}
+        node = Node(**{**row, "scores": scores, "streams": streams})
         nodes.append(node if parent is None else nodes[parent].add(node))
     tree = Tree(nodes[0], saved["id"], saved["meta"])
     chosen = [nodes[place] for place in saved["chosen"]]

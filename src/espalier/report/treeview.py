@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup
 
@@ -10,8 +11,9 @@ from espalier.report.branches import Branch, branches
 from espalier.report.colour import Scale
 from espalier.report.figures import number
 from espalier.report.parts import ShownTree
+from espalier.report.strips import Strip, Strips
 from espalier.report.svg import tag
-from espalier.trees import Node
+from espalier.trees import Node, Tree
 
 STOPPED = {
     "eos": "the author ended the response here",
@@ -35,6 +37,7 @@ class Step:
     facts: list[tuple[str, str]]
     verdict: str
     chosen: bool
+    strips: list[Strip]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class TreeView:
         ways = [node for leaf in shown.chosen for node in leaf.path()]
         self.taken = {id(node) for node in ways}
         self.below = self._endings()
+        self.strips = Strips(self.tree)
+        self.rounds = rounds(self.tree)
 
     def _endings(self) -> dict[int, int]:
         counts: dict[int, int] = {}
@@ -112,6 +117,7 @@ class TreeView:
             facts=facts,
             verdict=self.verdict(node),
             chosen=id(node) in self.chosen,
+            strips=self.strips.of(node),
         )
 
     def outline(self) -> list[Outline]:
@@ -152,19 +158,30 @@ class TreeView:
         edges, dots = [], []
         for node in self.tree.walk():
             x, y = spots[id(node)]
+            grown = self.rounds[id(node)]
             if node.parent is not None:
                 px, py = spots[id(node.parent)]
                 middle = (px + x) / 2
                 kind = "edge taken" if id(node) in self.taken else "edge"
                 path = f"M{px:.1f} {py:.1f}C{middle:.1f} {py:.1f} {middle:.1f} {y:.1f} {x:.1f} {y:.1f}"
-                edges.append(tag("path", kind, d=path))
-            dots.append(self._dot(node, x, y))
+                edges.append(tag("path", kind, d=path, data_round=grown))
+            dots.append(self._dot(node, x, y, grown))
         return Markup(
             '<svg class="overview" viewBox="0 0 {0:.0f} {1:.0f}" style="max-width:{0:.0f}px;min-width:{2:.0f}px" '
             'role="group" aria-label="The tree of {3}">{4}{5}</svg>'
         ).format(width, height, least, self.title, Markup("").join(edges), Markup("").join(dots))
 
-    def _dot(self, node: Node, x: float, y: float) -> Markup:
+    def replay(self) -> list[tuple[int, int]]:
+        """After each round of the search: the nodes that stand, and the tokens sampled for them."""
+        grown: dict[int, tuple[int, int]] = {}
+        for node in self.tree.walk():
+            nodes, tokens = grown.get(self.rounds[id(node)], (0, 0))
+            sampled = 0 if node.parent is None else len(node.token_ids or ())
+            grown[self.rounds[id(node)]] = (nodes + 1, tokens + sampled)
+        counts = [grown.get(number, (0, 0)) for number in range(max(grown) + 1)]
+        return list(accumulate(counts, lambda so_far, new: (so_far[0] + new[0], so_far[1] + new[1])))
+
+    def _dot(self, node: Node, x: float, y: float, grown: int) -> Markup:
         step = self.step(node)
         parts = []
         if step.chosen:
@@ -180,6 +197,25 @@ class TreeView:
             parts.append(tag("text", f"verdict {step.verdict}", mark, x=x + 13, y=y + 4.5))
         text = " ".join(node.text.split())
         tip = f"{step.shown} · {text[:160]}{'…' if len(text) > 160 else ''}"
-        return Markup('<a href="#{}" data-tip="{}" aria-label="{}">{}</a>').format(
-            step.id, tip, tip[:80], Markup("").join(parts)
+        return Markup('<a href="#{}" data-tip="{}" aria-label="{}" data-round="{}">{}</a>').format(
+            step.id, tip, tip[:80], grown, Markup("").join(parts)
         )
+
+
+def rounds(tree: Tree) -> dict[int, int]:
+    """When each node was grown, by `id`: the search's round, counted from 1 over those that grew something.
+
+    Where nobody wrote it down (`meta["round"]`), the depth: one step more a round.
+    """
+    known = sorted({node.meta["round"] for node in tree.walk() if "round" in node.meta})
+    place = {number: index + 1 for index, number in enumerate(known)}
+    grown: dict[int, int] = {}
+    for node in tree.walk():
+        above = 0 if node.parent is None else grown[id(node.parent)]
+        if node.parent is None:
+            grown[id(node)] = 0
+        elif known:
+            grown[id(node)] = place[node.meta["round"]] if "round" in node.meta else above
+        else:
+            grown[id(node)] = above + 1
+    return grown

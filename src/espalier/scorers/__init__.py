@@ -14,6 +14,7 @@ from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, Numer
 if TYPE_CHECKING:
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
     from espalier.scorers.reference import ReferenceLogProbs, stream_name
+    from espalier.scorers.tokens import TokenView
 
 __all__ = [
     "ExactMatch",
@@ -26,6 +27,7 @@ __all__ = [
     "ReferenceLogProbs",
     "RewardScorer",
     "Scorer",
+    "TokenView",
     "ValueScorer",
     "Verifier",
     "check_missing",
@@ -40,4 +42,6 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("espalier.scorers.models"), name)
     if name in ("ReferenceLogProbs", "stream_name"):
         return getattr(import_module("espalier.scorers.reference"), name)
+    if name == "TokenView":
+        return import_module("espalier.scorers.tokens").TokenView
     raise AttributeError(f"module 'espalier.scorers' has no attribute {name!r}")

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,6 +65,26 @@ def read_stream(node: Node, name: str) -> Float32[np.ndarray, "tokens"] | None:
     if any(segment.token_ids is None for segment in node.path()):
         return None
     return stream.values if stream.path == path_digest(node) else None
+
+
+TOKEN_ENDS = "ends"
+"""The stream that says where each token ends in its node's text, in characters; an end-of-text token adds none."""
+
+
+def pieces(node: Node) -> list[str] | None:
+    """The node's text cut into its tokens, or None where nobody wrote down where they end (`TOKEN_ENDS`).
+
+    >>> from espalier.trees import Node
+    >>> answer = Node("twelve", token_ids=[7, 3, 0], stop="eos")
+    >>> put_stream(answer, TOKEN_ENDS, [5, 6, 6])
+    >>> pieces(answer)
+    ['twelv', 'e', '']
+    """
+    ends = read_stream(node, TOKEN_ENDS)
+    if ends is None:
+        return None
+    cuts = [0, *ends.astype(int).tolist()]
+    return [node.text[start:end] for start, end in pairwise(cuts)]
 
 
 def path_digest(node: Node) -> int:

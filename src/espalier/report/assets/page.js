@@ -44,11 +44,47 @@ function say(text, x, y) {
   tip.style.top = (y + h + 22 > innerHeight ? y - h - 12 : y + 16) + "px";
 }
 const hush = () => { tip.hidden = true; };
-for (const dot of document.querySelectorAll("[data-tip]")) {
-  dot.addEventListener("pointerenter", event => say(dot.dataset.tip, event.clientX, event.clientY));
-  dot.addEventListener("pointerleave", hush);
-  dot.addEventListener("focus", () => { const box = dot.getBoundingClientRect(); say(dot.dataset.tip, box.right, box.bottom); });
-  dot.addEventListener("blur", hush);
+const tipped = event => event.target instanceof Element && event.target.closest("[data-tip]");
+addEventListener("pointerover", event => { const dot = tipped(event); if (dot) say(dot.dataset.tip, event.clientX, event.clientY); });
+addEventListener("pointerout", event => { if (tipped(event)) hush(); });
+addEventListener("focusin", event => { const dot = tipped(event); if (dot) { const box = dot.getBoundingClientRect(); say(dot.dataset.tip, box.right, box.bottom); } });
+addEventListener("focusout", hush);
+
+// Token by token, in the colours of the number that was asked for.
+for (const menu of document.querySelectorAll("[data-strips]")) {
+  const paint = () => {
+    const tree = menu.closest(".tree");
+    for (const strip of tree.querySelectorAll(".strip")) strip.hidden = strip.dataset.strip !== menu.value;
+    for (const text of tree.querySelectorAll(".said > .text")) text.hidden = Boolean(text.parentElement.querySelector(".strip:not([hidden])"));
+  };
+  menu.addEventListener("change", paint);
+  paint();
+}
+
+// A search again, round by round.
+for (const bar of document.querySelectorAll(".replay")) {
+  const [play, slider, told] = bar.children, last = Number(slider.max);
+  const counts = bar.dataset.counts.split(",").map(pair => pair.split(" ").map(Number));
+  const grown = [...bar.closest(".tree").querySelectorAll(".overview [data-round]")];
+  let timer = 0;
+  const stop = () => { clearInterval(timer); timer = 0; play.textContent = "▶"; };
+  const draw = () => {
+    const now = Number(slider.value), [nodes, tokens] = counts[now];
+    for (const part of grown) {
+      part.classList.toggle("later", Number(part.dataset.round) > now);
+      part.classList.toggle("fresh", now < last && Number(part.dataset.round) === now);
+    }
+    told.textContent = `round ${now} of ${last} · ${(nodes - 1).toLocaleString("en")} steps · ${tokens.toLocaleString("en")} tokens`;
+  };
+  slider.addEventListener("input", () => { stop(); draw(); });
+  play.addEventListener("click", () => {
+    if (timer) return stop();
+    if (Number(slider.value) === last) slider.value = 0;
+    play.textContent = "⏸";
+    draw();
+    timer = setInterval(() => { slider.value = Number(slider.value) + 1; draw(); if (Number(slider.value) === last) stop(); }, Math.max(80, Math.min(900, 12000 / last)));
+  });
+  draw();
 }
 
 // A chart's data-x and data-y: low, high, their pixels, scale, how values are written.
