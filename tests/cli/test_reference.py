@@ -42,3 +42,12 @@ def test_an_annotated_forest_is_written_and_trained_on(tmp_path, monkeypatch, ca
     assert len(read_metrics(tmp_path / "run")) == 3
     with pytest.raises(EspalierError, match="already holds"):
         score("pairs.jsonl", scorer="reference:model", out=tmp_path / "annotated")
+
+
+def test_a_forest_gets_a_models_view_of_every_token(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from_config(CONFIG, train_tokenizer(["0123456789+="], kind="char")).save("model")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "1+1=", "chosen": "2", "rejected": "11"}) + "\n")
+    score("pairs.jsonl", scorer="tokens:model", out=tmp_path / "seen")
+    assert "9 tokens run" in capsys.readouterr().out
+    assert {name for leaf in open_forest("seen").leaves() for name in leaf.streams} == {"ends", "logprob"}

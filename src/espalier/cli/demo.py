@@ -76,6 +76,8 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0, small: bool = False) -
 
     from espalier.cli.verdict import verdict
     from espalier.report import print_tables, view_run, write_report
+    from espalier.scorers import TokenView
+    from espalier.trees import Forest
 
     torch.set_num_threads(
         1
@@ -88,6 +90,7 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0, small: bool = False) -
     improved = show.reinforce(policy)
     after = show.answer(improved, value, "RL")
     report = verdict(before, after, f"{seed}", time.perf_counter() - started)
+    TokenView(value).score(Forest([shown.tree for shown in report.trees]))
     write_report(report, out)
     page = view_run(out)
     console = Console()

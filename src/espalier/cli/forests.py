@@ -86,7 +86,8 @@ def score(forest: str, *, scorer: str, out: Path) -> None:
     """Put a score on every node that the scorer can judge, and write the forest.
 
     With reference:MODEL the responses get that model's log-probs instead; training from the same model (DPO, say) on
-    the forest then needs no reference pass of its own.
+    the forest then needs no reference pass of its own. With tokens:MODEL every token gets its log-prob, value and
+    advantage, which `espalier view` shows as strips of colour.
 
     For example:
 
@@ -96,16 +97,17 @@ def score(forest: str, *, scorer: str, out: Path) -> None:
 
     Args:
         forest: a forest, or rows with responses.
-        scorer: exact, numeric, math, arithmetic, format:REGEX, a saved reward or value model's folder, or
-            reference:MODEL.
+        scorer: exact, numeric, math, arithmetic, format:REGEX, a saved reward or value model's folder,
+            reference:MODEL or tokens:MODEL.
         out: folder for the scored forest.
     """
     from espalier.cli.settings import open_scorer
     from espalier.report.progress import track
     from espalier.trees import ForestWriter, read
 
-    if scorer.startswith("reference:"):
-        annotate(forest, scorer.removeprefix("reference:"), out)
+    kind, _, path = scorer.partition(":")
+    if kind in ("reference", "tokens"):
+        annotate(forest, kind, path, out)
         return
     trees = read(forest)
     judge = open_scorer(scorer)
@@ -120,16 +122,16 @@ def score(forest: str, *, scorer: str, out: Path) -> None:
     print(f"{given} scores {judge.name!r}, {missing} of them missing: {out}")
 
 
-def annotate(forest: str, model: str, out: Path) -> None:
-    """Write the forest with the model's log-probs of its responses."""
+def annotate(forest: str, kind: str, model: str, out: Path) -> None:
+    """Write the forest with a model's numbers on the tokens of its responses."""
     from espalier.models import load
     from espalier.report.progress import track
-    from espalier.scorers import ReferenceLogProbs
+    from espalier.scorers import ReferenceLogProbs, TokenView
     from espalier.trees import ForestWriter, read
 
-    judge = ReferenceLogProbs(load(model))
+    judge = (ReferenceLogProbs if kind == "reference" else TokenView)(load(model))
     trees = read(forest, tokenizer=judge.model.tokenizer)
-    with ForestWriter(out) as writer, track("reference log-probs", 0, "trees") as bar:
+    with ForestWriter(out) as writer, track(f"{kind} pass", 0, "trees") as bar:
         for tree in judge.score(trees, bar.reach):
             writer.write(tree)
     print(f"{judge.spent.scored:,} tokens run, stream {judge.name!r}: {out}")

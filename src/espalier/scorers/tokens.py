@@ -8,6 +8,7 @@ no reward on the way), and how likely the model finds it.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class TokenView:
         except ModelError:  # a saved scorer has no output matrix
             self._writes = False
 
-    def score(self, forest: Forest) -> Forest:
+    def score(self, forest: Forest, progress: Callable[[int, int], None] = lambda done, total: None) -> Forest:
         """Annotate in place. The trees of a stored forest are read and returned.
 
         Raises:
@@ -55,8 +56,9 @@ class TokenView:
         settle_process()
         forest = forest.load()
         encode(forest, self.model.tokenizer, self.model.fingerprint)
-        for tree in forest:
+        for done, tree in enumerate(forest, 1):
             self._annotate(tree)
+            progress(done, len(forest))
         self.spent += Ledger(calls=1, seconds=time.perf_counter() - start)
         return forest
 
