@@ -8,6 +8,7 @@ import pytest
 
 from espalier.cli.forests import score
 from espalier.cli.train import train
+from espalier.cli.view import view
 from espalier.errors import EspalierError
 from espalier.models import from_config, train_tokenizer
 from espalier.training import read_metrics
@@ -48,6 +49,8 @@ def test_a_forest_gets_a_models_view_of_every_token(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     from_config(CONFIG, train_tokenizer(["0123456789+="], kind="char")).save("model")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "1+1=", "chosen": "2", "rejected": "11"}) + "\n")
-    score("pairs.jsonl", scorer="tokens:model", out=tmp_path / "seen")
+    score("pairs.jsonl", scorer="tokens:model", out=tmp_path / "seen" / "trees")
     assert "9 tokens run" in capsys.readouterr().out
-    assert {name for leaf in open_forest("seen").leaves() for name in leaf.streams} == {"ends", "logprob"}
+    assert {name for leaf in open_forest("seen/trees").leaves() for name in leaf.streams} == {"ends", "logprob"}
+    view(tmp_path / "seen")
+    assert 'data-strip="logprob"' in (tmp_path / "seen" / "report.html").read_text()

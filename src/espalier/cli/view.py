@@ -24,7 +24,7 @@ def view(path: Path, *, tree: int | None = None, score: str = "value") -> None:
     from espalier.errors import ConfigError
 
     console = Console()
-    if tree is None and any((path / name).exists() for name in ("config.toml", "audit.json")):
+    if tree is None and any((path / name).exists() for name in ("config.toml", "audit.json", "trees")):
         from espalier.report import view_run
 
         console.print(f"report: {view_run(path)}", markup=False, highlight=False, soft_wrap=True)
