@@ -6,8 +6,8 @@ A leaf whose score is missing is never kept for its score and never dropped as i
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
+from espalier.curation.take import only
 from espalier.trees import Forest, Node, Tree
 
 
@@ -53,13 +53,4 @@ def _scored(tree: Tree, by: str) -> list[tuple[Node, float]]:
 
 
 def _pruned(forest: Forest, choose: Callable[[Tree], list[Node]]) -> Forest:
-    trees = []
-    for tree in forest:
-        kept = {id(node) for leaf in choose(tree) for node in leaf.path()}
-        if kept:
-            trees.append(tree.copy(keep=partial(_among, kept)))
-    return Forest(trees)
-
-
-def _among(kept: set[int], node: Node) -> bool:
-    return id(node) in kept
+    return Forest([only(tree, leaves) for tree in forest if (leaves := choose(tree))])
