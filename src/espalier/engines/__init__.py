@@ -9,10 +9,11 @@ from espalier.engines.base import Engine, Sampling
 if TYPE_CHECKING:
     from espalier.engines.local import LocalEngine
     from espalier.engines.parity import Parity, replay
+    from espalier.engines.vllm import VLLMEngine
 
-__all__ = ["Engine", "LocalEngine", "Parity", "Sampling", "replay"]
+__all__ = ["Engine", "LocalEngine", "Parity", "Sampling", "VLLMEngine", "replay"]
 
-_HOMES = {"LocalEngine": "local", "Parity": "parity", "replay": "parity"}
+_HOMES = {"LocalEngine": "local", "Parity": "parity", "replay": "parity", "VLLMEngine": "vllm"}
 
 
 def __getattr__(name: str) -> Any:

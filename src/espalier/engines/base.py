@@ -57,8 +57,27 @@ class Engine(Protocol):
         A prefix is a node; what is continued is the text from its root to its end. Each returned node has text, token
         ids, log-probs and stop reason. The caller attaches those it keeps: `prefix.add(node)`.
 
+        A continuation may be a chain, where others speak in it (policy text, a tool's answer, policy text): then the
+        first node is returned, with the rest below it, each node the only child of the one before.
+
         Raises:
             ContextLengthError: a prefix leaves no room for a token.
             EngineError: the engine died or refused.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenEngine(Engine, Protocol):
+    """An engine that also tells how probable each next token is: what decoding that is guided token by token needs."""
+
+    def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
+        """For each prefix, its `k` likeliest next tokens (all, where there are fewer), best first.
+
+        Each is a new node of one token, not attached, with its text and its log-prob at temperature 1; `stop` is "eos"
+        for a token that ends the text, else "length". In the ledger a prefix counts as one generated token.
+
+        Raises:
+            ContextLengthError: a prefix leaves no room for a token.
         """
         ...

@@ -19,12 +19,13 @@ from espalier.engines.attention import NAME
 from espalier.engines.base import Sampling
 from espalier.engines.decoding import Decoding
 from espalier.engines.layers import Casts, fast_layers
+from espalier.engines.prefixes import prefix_tokens
 from espalier.engines.rows import Request, Sampled
 from espalier.engines.sampler import streams
 from espalier.engines.stops import Decoder, StopStrings
 from espalier.engines.store import Store
-from espalier.errors import ConfigError, ContextLengthError, EngineError, ModelError
-from espalier.models import Model, token_path
+from espalier.errors import ConfigError, EngineError
+from espalier.models import Model
 from espalier.models.capability import check_logits, tree_obstacle, window
 from espalier.models.heads import HeadName
 from espalier.models.numerics import Setting, resolve_precision, settle_process
@@ -115,7 +116,8 @@ class LocalEngine:
             return []
         started = time.perf_counter()
         stops = StopStrings(self._decoder, sampling.stop) if sampling.stop else None
-        paths = [self._path(prefix) for prefix in prefixes]
+        model = self.model
+        paths = [prefix_tokens(prefix, model.tokenizer, model.fingerprint, self.context_length) for prefix in prefixes]
         requests = self._requests(paths, n, sampling)
         # Long prefixes first: rows in one batch then have prefixes of like length, and too long a batch fails at once.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
@@ -142,30 +144,6 @@ class LocalEngine:
         for prefix in prefixes:
             prefix.root().meta["tokenizer"] = self.model.fingerprint
         return [flat[i : i + n] for i in range(0, len(flat), n)]
-
-    def _path(self, prefix: Node) -> list[int]:
-        """The prefix's tokens, checked."""
-        path = prefix.path()
-        if any(node.stop == "eos" for node in path):
-            raise ValueError(
-                f"the response to {_beginning(prefix)} has ended (a node on its path has stop='eos'); "
-                "extend its parent for an alternative, or set stop to None to go on after a turn"
-            )
-        theirs = path[0].meta.get("tokenizer", self.model.fingerprint)
-        if theirs != self.model.fingerprint and any(node.token_ids is not None for node in path):
-            raise ModelError(
-                f"the tree of {_beginning(prefix)} has token ids of tokenizer {theirs}, but this model's tokenizer is "
-                f"{self.model.fingerprint}; use the model that made them, or clear the nodes' token_ids and logprobs"
-            )
-        ids = token_path(prefix, self.model.tokenizer)
-        if not ids:
-            raise EngineError("a prefix has no token, so nothing predicts the next one; give it a text")
-        if len(ids) >= self.context_length:
-            raise ContextLengthError(
-                f"the prompt that begins {_beginning(prefix)} has {len(ids)} tokens, and the model's context is "
-                f"{self.context_length}: no room for another token; shorten the prompt"
-            )
-        return ids
 
     def _requests(self, paths: list[list[int]], n: int, sampling: Sampling) -> list[Request]:
         """n requests for each path, in order; equal paths share a group."""
@@ -234,8 +212,3 @@ class LocalEngine:
 
 def _score(value: float) -> Score:
     return Score(value) if math.isfinite(value) else Score.absent(f"the model's output is {value}")
-
-
-def _beginning(prefix: Node) -> str:
-    text = prefix.full_text()
-    return repr(text if len(text) <= 60 else text[:57] + "...")

