@@ -5,6 +5,7 @@ from espalier.search.aggregate import (
     Extract,
     Prefix,
     best,
+    borda,
     candidates,
     final_answer,
     generated,
@@ -16,15 +17,21 @@ from espalier.search.aggregate import (
 from espalier.search.base import Found, Strategy
 from espalier.search.beam import StepBeam
 from espalier.search.best_of_n import BestOfN
+from espalier.search.budget import Budget, Limits
+from espalier.search.diverse import DiverseTreeSearch
 from espalier.search.sample import Greedy, Sample
-from espalier.search.vote import MajorityVote, WeightedVote
+from espalier.search.vote import BordaVote, MajorityVote, WeightedVote
 
 __all__ = [
     "BestOfN",
+    "BordaVote",
+    "Budget",
     "Choose",
+    "DiverseTreeSearch",
     "Extract",
     "Found",
     "Greedy",
+    "Limits",
     "MajorityVote",
     "Prefix",
     "Sample",
@@ -32,6 +39,7 @@ __all__ = [
     "Strategy",
     "WeightedVote",
     "best",
+    "borda",
     "candidates",
     "final_answer",
     "generated",

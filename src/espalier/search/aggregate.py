@@ -5,7 +5,7 @@ Of the leaves handed in, those that finished are the candidates; only where none
 missing (or was never given) has no say in what goes by score: it is left out and never counts as 0, see `unscored`.
 
 Best-of-n: Cobbe et al. 2021 (arXiv 2110.14168). Majority vote: Wang et al. 2022 (arXiv 2203.11171), "self-consistency".
-Weighted vote: Li et al. 2022 (arXiv 2206.02336).
+Weighted vote: Li et al. 2022 (arXiv 2206.02336). Borda vote: Kang et al. 2025 (arXiv 2502.18581).
 """
 
 from __future__ import annotations
@@ -84,9 +84,33 @@ def weighted(leaves: Sequence[Node], extract: Extract, score: str) -> Node | Non
             f"a weighted vote needs scores that are not negative, found {score} = {min(values.values())}; "
             "use a score that is a probability, or best-of-n"
         )
-    votes = _votes(values, extract)
-    winner = max(votes.values(), key=lambda voters: math.fsum(values[leaf] for leaf in voters), default=[])
-    return max(winner, key=values.__getitem__, default=None)
+    return _heaviest(values, values, extract)
+
+
+def borda(leaves: Sequence[Node], extract: Extract, score: str, power: float = 1.0) -> Node | None:
+    """The best-scored leaf with the answer that has most votes, where rank r of n leaves gives (n - r + 1)^power.
+
+    Ranks are by score, the best first; of equal scores the one seen first. With power 0 this is `majority`, but for
+    which of the winner's leaves is returned.
+
+    >>> from espalier.trees import Score
+    >>> prompt = Node("1+2=", "prompt")
+    >>> scored = (("4", 0.9), ("3", 0.5), ("3", 0.4))
+    >>> leaves = [prompt.add(Node(text, stop="eos", scores={"sure": Score(sure)})) for text, sure in scored]
+    >>> [borda(leaves, str, "sure", power).text for power in (1.0, 3.0)]
+    ['4', '4']
+    >>> borda(leaves, str, "sure", 0.5).text
+    '3'
+    """
+    values = _values(candidates(leaves), score)
+    ranked = sorted(values, key=lambda leaf: -values[leaf])
+    votes = {leaf: float((len(ranked) - place) ** power) for place, leaf in enumerate(ranked)}
+    return _heaviest({leaf: votes[leaf] for leaf in values}, values, extract)
+
+
+def chosen(leaves: Sequence[Node], score: str, vote: Extract | None) -> Node | None:
+    """The answer of a search that went by a score: the best leaf, or the winner of a weighted vote where one is set."""
+    return best(leaves, score) if vote is None else weighted(leaves, vote, score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +149,13 @@ def generated(leaves: Sequence[Node]) -> int:
     """The tokens on the paths from the prompt to these leaves, each segment once. Segments without tokens count 0."""
     segments = {id(node): node for leaf in leaves for node in leaf.path()[1:]}
     return sum(len(node.token_ids or ()) for node in segments.values())
+
+
+def _heaviest(weights: dict[Node, float], values: dict[Node, float], extract: Extract) -> Node | None:
+    """The best-valued leaf with the answer whose leaves' weights add up highest."""
+    votes = _votes(weights, extract)
+    winner = max(votes.values(), key=lambda voters: math.fsum(weights[leaf] for leaf in voters), default=[])
+    return max(winner, key=values.__getitem__, default=None)
 
 
 def _values(leaves: Iterable[Node], score: str) -> dict[Node, float]:

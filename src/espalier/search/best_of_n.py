@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from espalier.engines.base import Engine, Sampling
-from espalier.scorers.base import Scorer
+from espalier.engines.base import Sampling
 from espalier.search.aggregate import best
-from espalier.search.base import Found
-from espalier.search.chunk import Chunked
+from espalier.search.chunk import Chunk, Chunked
 from espalier.search.sample import sampled
-from espalier.trees import Forest
+from espalier.trees import Node
 
 
 @dataclass
 class BestOfN(Chunked):
     """`n` samples of each prompt; the answer is the leaf with the best score.
+
+    The scorer may be the model itself, by how certain it was: see `espalier.scorers.certainty`.
 
     Attributes:
         n: continuations for each prompt.
@@ -28,12 +28,5 @@ class BestOfN(Chunked):
     score: str = "value"
     name = "best-of-n"
 
-    def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
-        """Sample, score every leaf, choose the best.
-
-        Raises:
-            ConfigError: no scorer, or one that gives no score of that name.
-        """
-        return self._run(
-            forest, engine, scorer, sampled(self.n, self.sampling, lambda leaves: best(leaves, self.score), self.score)
-        )
+    def grow(self, chunk: Chunk) -> list[Node | None]:
+        return [best(leaves, self.score) for leaves in sampled(chunk, self.n, self.sampling, self.score)]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from espalier.engines.base import Engine, Sampling
-from espalier.scorers.base import Scorer
-from espalier.search.aggregate import Choose, candidates
-from espalier.search.base import Found
+from espalier.engines.base import Sampling
+from espalier.search.aggregate import candidates
 from espalier.search.chunk import Chunk, Chunked
-from espalier.trees import Forest, Node
+from espalier.trees import Node
 
 
 @dataclass
@@ -25,10 +23,14 @@ class Sample(Chunked):
     n: int = 8
     sampling: Sampling = field(default_factory=Sampling)
     name = "sample"
+    judged = False
 
-    def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
-        """Grow `n` leaves on each prompt. A scorer is not used."""
-        return self._run(forest, engine, None, sampled(self.n, self.sampling, lambda leaves: candidates(leaves)[0]))
+    def grow(self, chunk: Chunk) -> list[Node | None]:
+        return [self.choose(leaves) for leaves in sampled(chunk, self.n, self.sampling)]
+
+    def choose(self, leaves: Sequence[Node]) -> Node | None:
+        """The answer among the samples of one prompt."""
+        return next(iter(candidates(leaves)), None)
 
 
 @dataclass
@@ -41,22 +43,16 @@ class Greedy(Chunked):
 
     max_tokens: int = 256
     name = "greedy"
+    judged = False
 
-    def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
-        """Grow one leaf on each prompt. A scorer is not used."""
+    def grow(self, chunk: Chunk) -> list[Node | None]:
         sampling = Sampling(max_tokens=self.max_tokens, temperature=0.0)
-        return self._run(forest, engine, None, sampled(1, sampling, lambda leaves: leaves[0]))
+        return [next(iter(leaves), None) for leaves in sampled(chunk, 1, sampling)]
 
 
-def sampled(
-    n: int, sampling: Sampling, choose: Choose, score: str | None = None
-) -> Callable[[Chunk], list[Node | None]]:
-    """Growth by `n` independent samples of each prompt, scored where `score` names one, then one choice a tree."""
-
-    def grow(chunk: Chunk) -> list[Node | None]:
-        leaves = chunk.extend([[tree.root] for tree in chunk.trees], n, sampling)
-        if score is not None:
-            chunk.score(score, of=[candidates(tree) for tree in leaves])
-        return [choose(tree) for tree in leaves]
-
-    return grow
+def sampled(chunk: Chunk, n: int, sampling: Sampling, score: str | None = None) -> list[list[Node]]:
+    """`n` independent samples of each prompt, scored where `score` names one."""
+    leaves = chunk.extend([[tree.root] for tree in chunk.trees], n, sampling)
+    if score is not None:
+        chunk.score(score, of=[candidates(tree) for tree in leaves])
+    return leaves

@@ -1,17 +1,16 @@
-"""Votes over sampled answers: one vote a sample (self-consistency, Wang et al. 2022, arXiv 2203.11171), or a vote that
-weighs as much as the sample's score (Li et al. 2022, arXiv 2206.02336)."""
+"""Votes over sampled answers: one vote a sample (self-consistency, Wang et al. 2022, arXiv 2203.11171), a vote that
+weighs as much as the sample's score (Li et al. 2022, arXiv 2206.02336), or as its rank (Kang et al. 2025, arXiv
+2502.18581)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from espalier.engines.base import Engine, Sampling
-from espalier.scorers.base import Scorer
-from espalier.search.aggregate import Extract, final_answer, majority, weighted
-from espalier.search.base import Found
-from espalier.search.chunk import Chunked
+from espalier.engines.base import Sampling
+from espalier.search.aggregate import Extract, borda, final_answer, majority, weighted
+from espalier.search.chunk import Chunk, Chunked
 from espalier.search.sample import sampled
-from espalier.trees import Forest
+from espalier.trees import Node
 
 
 @dataclass
@@ -28,11 +27,10 @@ class MajorityVote(Chunked):
     sampling: Sampling = field(default_factory=Sampling)
     extract: Extract = final_answer
     name = "majority-vote"
+    judged = False
 
-    def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
-        """Sample and vote. A scorer is not used."""
-        grow = sampled(self.n, self.sampling, lambda leaves: majority(leaves, self.extract))
-        return self._run(forest, engine, None, grow)
+    def grow(self, chunk: Chunk) -> list[Node | None]:
+        return [majority(leaves, self.extract) for leaves in sampled(chunk, self.n, self.sampling)]
 
 
 @dataclass
@@ -52,11 +50,32 @@ class WeightedVote(Chunked):
     extract: Extract = final_answer
     name = "weighted-vote"
 
-    def search(self, forest: Forest, engine: Engine, scorer: Scorer | None = None) -> Found:
-        """Sample, score every leaf, vote.
+    def grow(self, chunk: Chunk) -> list[Node | None]:
+        leaves = sampled(chunk, self.n, self.sampling, self.score)
+        return [weighted(tree, self.extract, self.score) for tree in leaves]
 
-        Raises:
-            ConfigError: no scorer, one that gives no score of that name, or a negative score.
-        """
-        grow = sampled(self.n, self.sampling, lambda leaves: weighted(leaves, self.extract, self.score), self.score)
-        return self._run(forest, engine, scorer, grow)
+
+@dataclass
+class BordaVote(Chunked):
+    """`n` samples of each prompt, ranked by a score: rank r of n gives (n - r + 1)^power votes to its answer.
+
+    It goes by order alone, so the score may be any number: self-certainty (`espalier.scorers.SelfCertainty`), a reward.
+
+    Attributes:
+        n: continuations for each prompt.
+        sampling: how they are drawn.
+        score: the name of the score that the scorer gives.
+        power: 0 is the majority vote; the larger, the nearer to best-of-n.
+        extract: the final answer of a response, in a form that is equal for equal answers.
+    """
+
+    n: int = 8
+    sampling: Sampling = field(default_factory=Sampling)
+    score: str = "self-certainty"
+    power: float = 0.5
+    extract: Extract = final_answer
+    name = "borda-vote"
+
+    def grow(self, chunk: Chunk) -> list[Node | None]:
+        leaves = sampled(chunk, self.n, self.sampling, self.score)
+        return [borda(tree, self.extract, self.score, self.power) for tree in leaves]

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from espalier.trees.forest import Forest
-from espalier.trees.ledger import Ledger
+from espalier.trees.ledger import Ledger, Prices
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
 from espalier.trees.readers import read
 from espalier.trees.streams import Stream, put_stream, read_stream
@@ -25,6 +25,7 @@ __all__ = [
     "Ledger",
     "Node",
     "Pair",
+    "Prices",
     "Score",
     "Stop",
     "Stream",
