@@ -14,6 +14,7 @@ from espalier.losses import (
     bce,
     bradley_terry,
     clipped_mse,
+    coverage,
     dpo,
     gae,
     group,
@@ -71,6 +72,10 @@ World = Bigram
 
 def supervised(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
     return "token", nll(m.logprobs(m.policy, rows))
+
+
+def best_of_eight(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    return "response", coverage(m.sums(m.policy, rows), 8)
 
 
 def value_bce(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
@@ -132,6 +137,7 @@ def penalty_exact(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
 
 EVERY = [
     supervised,
+    best_of_eight,
     value_bce,
     value_mse,
     value_clipped,

@@ -6,7 +6,7 @@ from espalier.losses.policy import clipped, ppo_clip, reinforce
 from espalier.losses.preference import dpo, logistic, margin
 from espalier.losses.reduce import Term, Unit, Weights, reduce, totals
 from espalier.losses.reward import bradley_terry
-from espalier.losses.supervised import nll
+from espalier.losses.supervised import coverage, nll
 from espalier.losses.value import bce, clipped_mse, mse
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "bradley_terry",
     "clipped",
     "clipped_mse",
+    "coverage",
     "dpo",
     "gae",
     "group",
