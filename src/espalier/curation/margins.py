@@ -41,7 +41,7 @@ def by_margin(margins: Float[np.ndarray, "pairs"], prefer: Prefer) -> Int[np.nda
     rising = np.argsort(np.abs(margins), kind="stable")
     if prefer == "both":
         return np.stack([rising, rising[::-1]], 1).ravel()[: len(rising)]
-    return rising if prefer == "small" else rising[::-1]
+    return rising if prefer == "small" else rising[::-1].copy()
 
 
 def certainty(margins: Float[np.ndarray, "pairs"]) -> Float[np.ndarray, "pairs"]:
