@@ -86,6 +86,17 @@ class Decoding:
                 self._leave(leaving)
         return [self._results[index] for index in range(len(self.requests))]
 
+    def likeliest(self, k: int) -> list[tuple[list[int], list[float]]]:
+        """For each request the `k` likeliest tokens after its prefix, best first, and their log-probs in nats."""
+        found: list[tuple[list[int], list[float]]] = []
+        while self._waiting < len(self.requests):
+            now = np.arange(self._rows.active, self._rows.active + self._enter())
+            logprobs = self._logits(self._ends_of_prefixes(now)).log_softmax(-1)
+            best = logprobs.topk(min(k, logprobs.shape[-1]))
+            found += zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            self._leave(now)
+        return found
+
     def _enter(self) -> int:
         """Seat waiting requests in the free places, what their prefixes lack computed; returns how many."""
         rows, first = self._rows, self._rows.active

@@ -116,22 +116,10 @@ class LocalEngine:
             return []
         started = time.perf_counter()
         stops = StopStrings(self._decoder, sampling.stop) if sampling.stop else None
-        model = self.model
-        paths = [prefix_tokens(prefix, model.tokenizer, model.fingerprint, self.context_length) for prefix in prefixes]
-        requests = self._requests(paths, n, sampling)
-        # Long prefixes first: rows in one batch then have prefixes of like length, and too long a batch fails at once.
-        order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
+        requests = self._requests(self._paths(prefixes), n, sampling)
+        order = _long_first(requests)
         with self._ready():
-            decoding = Decoding(
-                self.model,
-                self._store,
-                [requests[i] for i in order],
-                sampling,
-                places=self.batch_size,
-                stops=stops,
-                ends=self._end_tokens(),
-                heads=self.heads,
-            )
+            decoding = self._decoding([requests[i] for i in order], sampling, stops)
             sampled = dict(zip(order, decoding.run(), strict=True))
             self._store.settle()
         flat = self._nodes([sampled[i] for i in range(len(requests))], requests, sampling)
@@ -144,6 +132,53 @@ class LocalEngine:
         for prefix in prefixes:
             prefix.root().meta["tokenizer"] = self.model.fingerprint
         return [flat[i : i + n] for i in range(0, len(flat), n)]
+
+    def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
+        """See `espalier.engines.base.TokenEngine.next_tokens`; raises as `extend` does."""
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, found {k}")
+        if not prefixes:
+            return []
+        started, sampling = time.perf_counter(), Sampling(max_tokens=1)
+        requests = self._requests(self._paths(prefixes), 1, sampling)
+        order = _long_first(requests)
+        with self._ready():
+            decoding = self._decoding([requests[i] for i in order], sampling, None)
+            found = dict(zip(order, decoding.likeliest(k), strict=True))
+            self._store.settle()
+        self.spent += Ledger(
+            generated=len(prefixes),
+            prefilled=decoding.prefilled,
+            calls=1,
+            seconds=time.perf_counter() - started,
+        )
+        for prefix in prefixes:
+            prefix.root().meta["tokenizer"] = self.model.fingerprint
+        ends = set(self._end_tokens())
+        return [self._candidates(request.prefix[-1], *found[i], ends) for i, request in enumerate(requests)]
+
+    def _candidates(self, before: int, tokens: list[int], logprobs: list[float], ends: set[int]) -> list[Node]:
+        texts = self._decoder.texts([before] * len(tokens), [[] if token in ends else [token] for token in tokens])
+        return [
+            Node(text, token_ids=[token], logprobs=[logprob], stop="eos" if token in ends else "length")
+            for text, token, logprob in zip(texts, tokens, logprobs, strict=True)
+        ]
+
+    def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
+        model = self.model
+        return [prefix_tokens(prefix, model.tokenizer, model.fingerprint, self.context_length) for prefix in prefixes]
+
+    def _decoding(self, requests: Sequence[Request], sampling: Sampling, stops: StopStrings | None) -> Decoding:
+        return Decoding(
+            self.model,
+            self._store,
+            requests,
+            sampling,
+            places=self.batch_size,
+            stops=stops,
+            ends=self._end_tokens(),
+            heads=self.heads,
+        )
 
     def _requests(self, paths: list[list[int]], n: int, sampling: Sampling) -> list[Request]:
         """n requests for each path, in order; equal paths share a group."""
@@ -208,6 +243,11 @@ class LocalEngine:
             )
             for text, result in zip(texts, sampled, strict=True)
         ]
+
+
+def _long_first(requests: Sequence[Request]) -> list[int]:
+    """An order in which rows of one batch have prefixes of like length, and too long a batch fails at once."""
+    return sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
 
 
 def _score(value: float) -> Score:

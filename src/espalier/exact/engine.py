@@ -47,11 +47,7 @@ class ExactEngine:
             table = self.policy.next_logprobs()
             heated = (table / (sampling.temperature or 1.0)).log_softmax(-1).numpy()
         for prefix in prefixes:
-            prompt, text, string = place(self.policy.language, prefix)
-            if any(node.stop == "eos" for node in prefix.path()):
-                raise ValueError(f"the response {prefix.response()!r} has ended; extend its parent for an alternative")
-            if string is not None:
-                raise ContextLengthError(f"the response {prefix.response()!r} already has the language's full length")
+            prompt, text = self._place(prefix)
             key = [sampling.seed, prompt, text, seen[prompt, text]]
             seen[prompt, text] += 1
             uniforms = np.random.default_rng(key).random((n, self.policy.language.length))
@@ -63,6 +59,40 @@ class ExactEngine:
             seconds=time.perf_counter() - started,
         )
         return found
+
+    def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
+        """See `espalier.engines.base.TokenEngine.next_tokens`; raises as `extend` does."""
+        started, symbols, found = time.perf_counter(), self.policy.language.symbols, []
+        with torch.no_grad():
+            table = self.policy.next_logprobs()
+        for prefix in prefixes:
+            prompt, text = self._place(prefix)
+            best = table[prompt, text].topk(min(k, len(table[prompt, text])))
+            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            found.append(
+                [
+                    Node(symbols[i], token_ids=[i], logprobs=[logprob], stop="length")
+                    if i < len(symbols)
+                    else Node("", token_ids=[i], logprobs=[logprob], stop="eos")
+                    for i, logprob in pairs
+                ]
+            )
+        self.spent += Ledger(
+            generated=len(prefixes),
+            prefilled=sum(len(prefix.full_text()) for prefix in prefixes),
+            calls=1,
+            seconds=time.perf_counter() - started,
+        )
+        return found
+
+    def _place(self, prefix: Node) -> tuple[int, int]:
+        """The numbers of the prompt and of the text after it, which must be one that can go on."""
+        prompt, text, string = place(self.policy.language, prefix)
+        if any(node.stop == "eos" for node in prefix.path()):
+            raise ValueError(f"the response {prefix.response()!r} has ended; extend its parent for an alternative")
+        if string is not None:
+            raise ContextLengthError(f"the response {prefix.response()!r} already has the language's full length")
+        return prompt, text
 
     def _draw(self, logprobs: np.ndarray, text: int, uniforms: np.ndarray, sampling: Sampling) -> Node:
         language, node = self.policy.language, Node("", token_ids=[], logprobs=[])
@@ -79,10 +109,10 @@ class ExactEngine:
                 return node
             node.text += language.symbols[chosen]
             text = language.child(text, chosen)
+            if text >= language.prefixes:
+                break
             if any(node.text.endswith(stop) for stop in sampling.stop):
                 node.stop = "stop"
                 return node
-            if text >= language.prefixes:
-                break
         node.stop = "length"
         return node

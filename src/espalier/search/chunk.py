@@ -240,9 +240,9 @@ class Chunk:
         try:
             return ask(prefixes)
         except ContextLengthError:
-            if any(prefix.parent is None for prefix in prefixes):
-                raise
             if len(prefixes) == 1:
+                if prefixes[0].parent is None:
+                    raise
                 return [[]]
             half = len(prefixes) // 2
             return self._unless_full(prefixes[:half], ask) + self._unless_full(prefixes[half:], ask)
