@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 import torch
 
-from espalier.losses import gae, group, leave_one_out, reinforce
+from espalier.losses import decoupled_gae, gae, group, leave_one_out, length_adaptive, reinforce
 
 ALL = torch.tensor([True, True, True])
 
@@ -120,3 +120,25 @@ def test_leave_one_out_with_reinforce_is_an_unbiased_policy_gradient() -> None:
         loss = loss + chance * reinforce(logprobs[drawn], advantages).mean()
     (estimate,) = torch.autograd.grad(loss, logits)
     torch.testing.assert_close(-estimate, exact)
+
+
+def test_every_sequence_may_have_its_own_lambda() -> None:
+    torch.manual_seed(0)
+    rewards, values, mask = torch.rand(2, 3), torch.rand(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    together = gae(rewards, values, mask, 0.9, torch.tensor([0.2, 1.0]))
+    for row, lam in enumerate((0.2, 1.0)):
+        alone = gae(rewards[row, None], values[row, None], mask[row, None], 0.9, lam)
+        torch.testing.assert_close(together.advantages[row], alone.advantages[0])
+
+
+def test_decoupled_gae_gives_the_policy_one_lambda_and_the_critic_another() -> None:
+    rewards, values = torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.6, 0.8]])
+    found = decoupled_gae(rewards, values, ALL[None], lam=0.0)
+    torch.testing.assert_close(found.advantages, torch.tensor([[0.1, 0.2, 0.2]]))  # one-step differences
+    torch.testing.assert_close(found.returns, torch.ones(1, 3))  # the plain return
+
+
+def test_the_td_errors_of_a_length_adaptive_lambda_reach_over_the_same_share_of_any_length() -> None:
+    lengths = torch.tensor([20.0, 200.0, 2000.0])
+    torch.testing.assert_close(1 / (1 - length_adaptive(lengths, alpha=0.1)), 0.1 * lengths)
+    assert length_adaptive(torch.tensor([0.0, 1.0])).tolist() == [0.0, 0.0]

@@ -9,23 +9,30 @@ import torch
 from torch import Tensor
 
 from espalier.losses import (
+    Support,
     Term,
     Unit,
     bce,
     bradley_terry,
     clipped_mse,
     coverage,
+    cross_entropy,
     dpo,
+    dueling,
     gae,
     group,
+    hl_gauss,
     k2,
     k3,
     kl,
     leave_one_out,
     mse,
     nll,
+    oreo,
+    outcome_ce,
     ppo_clip,
     reinforce,
+    two_hot,
 )
 
 from .split_invariance import assert_split_invariant
@@ -91,6 +98,35 @@ def value_clipped(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
     return "token", clipped_mse(m.values[states], m.old_values[states], m.on_tokens(rows, m.rewards), clip=0.2)
 
 
+def value_two_hot(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    support = Support(0.0, 1.0, VOCABULARY)  # a state's row of the policy's table serves as its bins
+    return "token", cross_entropy(m.policy[m.states(rows)], two_hot(m.on_tokens(rows, m.rewards), support))
+
+
+def value_hl_gauss(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    support = Support(-0.2, 1.2, VOCABULARY)
+    return "token", cross_entropy(m.policy[m.states(rows)], hl_gauss(m.on_tokens(rows, m.rewards), support))
+
+
+def value_dueling(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    states = m.states(rows)
+    q = dueling(m.policy[states], m.values[states], scale=0.1)
+    return "token", mse(q[torch.arange(len(states)), m.tokens[rows][m.mask[rows]]], m.on_tokens(rows, m.rewards))
+
+
+def implicit(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    return "response", outcome_ce(m.sums(m.policy, rows) - m.sums(m.reference, rows), m.rewards[rows], beta=0.1)
+
+
+def offline_consistency(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
+    mask, previous, tokens = m.mask[rows], m.previous[rows], m.tokens[rows]
+    ratios = (m.policy.log_softmax(-1) - m.reference.log_softmax(-1))[previous, tokens]
+    rewards = torch.zeros(len(rows), 9)
+    rewards[torch.arange(len(rows)), mask.sum(-1) - 1] = m.rewards[rows]
+    value, policy = oreo(m.values[previous], ratios, rewards, mask, beta=0.5)
+    return "token", (value + policy)[mask]
+
+
 def ppo(m: World, rows: Tensor) -> tuple[Unit, Tensor]:
     """Advantages come from the whole rollout, before the cut."""
     rewards = torch.zeros(ROWS, 9)
@@ -141,6 +177,11 @@ EVERY = [
     value_bce,
     value_mse,
     value_clipped,
+    value_two_hot,
+    value_hl_gauss,
+    value_dueling,
+    implicit,
+    offline_consistency,
     ppo,
     grpo,
     rloo,

@@ -38,7 +38,7 @@ def gae(
     values: Float[Tensor, "sequences steps"],
     mask: Bool[Tensor, "sequences steps"],
     gamma: float = 1.0,
-    lam: float = 0.95,
+    lam: float | Float[Tensor, "sequences"] = 0.95,
 ) -> Gae:
     """Generalised advantage estimation on padded sequences.
 
@@ -51,7 +51,7 @@ def gae(
         mask: which steps are the policy's. What is not (padding, a tool's tokens in the middle) is passed over: the
             step before it is followed by the step after it. Nothing is read there, and 0 is returned.
         gamma: the discount a step.
-        lam: 0 trusts the value model for all but the next step, 1 only for the start.
+        lam: 0 trusts the value model for all but the next step, 1 only for the start. One number, or one a sequence.
     """
     advantages, returns = torch.zeros_like(values), torch.zeros_like(values)
     next_advantage, next_value = torch.zeros_like(values[:, 0]), torch.zeros_like(values[:, 0])
@@ -63,6 +63,35 @@ def gae(
         next_advantage = torch.where(here, advantage, next_advantage)
         next_value = torch.where(here, values[:, t], next_value)
     return Gae(advantages, returns)
+
+
+@torch.no_grad()
+def decoupled_gae(
+    rewards: Float[Tensor, "sequences steps"],
+    values: Float[Tensor, "sequences steps"],
+    mask: Bool[Tensor, "sequences steps"],
+    gamma: float = 1.0,
+    lam: float | Float[Tensor, "sequences"] = 0.95,
+    critic_lam: float = 1.0,
+) -> Gae:
+    """Advantages for the policy under one lambda, returns for the value model under another: VC-PPO's.
+
+    Yuan et al. 2025 (arXiv 2503.01491), section 3.3: a lambda below 1 keeps the policy's variance low, but lets the
+    reward at the end of a long response decay on its way to the early tokens' values; 1 gives them the plain return.
+    """
+    return Gae(gae(rewards, values, mask, gamma, lam).advantages, gae(rewards, values, mask, gamma, critic_lam).returns)
+
+
+def length_adaptive(lengths: Float[Tensor, "sequences"], alpha: float = 0.05) -> Float[Tensor, "sequences"]:
+    """A lambda for each sequence, such that its TD errors reach over the same share of it: `1 - 1 / (alpha * length)`.
+
+    VAPO, Yue et al. 2025 (arXiv 2504.05118), section 4.2. The weights of an infinite sequence's TD errors add up to
+    `1 / (1 - lambda) = alpha * length`. Shorter than 1 / alpha steps, it is 0.
+
+    >>> length_adaptive(torch.tensor([10.0, 40.0, 1000.0])).tolist()
+    [0.0, 0.5, 0.9800000190734863]
+    """
+    return (1 - 1 / (alpha * lengths).clamp(min=1e-9)).clamp(min=0)
 
 
 @torch.no_grad()
