@@ -10,6 +10,7 @@ from espalier import BestOfN, Forest, Node, Sampling, Score, StepBeam, Tree
 from espalier.exact import ExactEngine, Language, Tabular, soft_values
 from espalier.exact.places import place
 from espalier.scorers import Verifier
+from espalier.search import best as best_leaf
 from papers import Less, Paper
 
 ALPHA, BEST_OF, ERROR = 3.0, 16, 0.2
@@ -125,6 +126,7 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
         found = strategy.search(
             problems, ExactEngine(Tabular(task.language, policy)), Progress(task, policy, alpha, seed)
         )
-        solved = [task.found(answer.response()) == 4 for answer in found.answers if answer is not None]
-        figures[f"search, {name}"] = sum(solved) / len(problems)
+        ends = [[leaf for leaf in tree.leaves() if len(leaf.response()) == 8] for tree in found.forest]
+        answers = [leaf.response() for leaves in ends if (leaf := best_leaf(leaves, "progress")) is not None]
+        figures[f"search, {name}"] = sum(task.found(answer) == 4 for answer in answers) / len(problems)
     return figures
