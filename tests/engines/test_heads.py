@@ -7,6 +7,7 @@ import torch
 
 from espalier.engines import LocalEngine, Sampling
 from espalier.errors import ModelError
+from espalier.losses import Support
 from espalier.models import Model
 from espalier.models.heads import Link
 from espalier.scorers import ValueScorer
@@ -26,7 +27,7 @@ def add_value(model: Model, link: Link) -> None:
             weight.normal_()
 
 
-@pytest.mark.parametrize("link", ["probability", "real"])
+@pytest.mark.parametrize("link", ["probability", "real", Support(-1, 2, 7)])
 def test_values_are_those_of_the_value_scorer(model: Model, link: Link) -> None:
     add_value(model, link)
     roots = prompts(*TEXTS)

@@ -11,6 +11,7 @@ from transformers import (
 )
 
 from espalier.errors import ModelError
+from espalier.losses import Support
 from espalier.models import load, pack
 
 pytestmark = pytest.mark.filterwarnings("ignore:for model type 'qwen2'")
@@ -69,6 +70,31 @@ def test_saved_scorers_give_transformers_the_same_numbers_on_a_padded_batch(buil
         again.save(tmp_path / "again", kind)
         with pytest.raises(ModelError, match="is a scorer and has no log-probabilities"):
             again(packed)
+
+
+def test_a_categorical_value_head_is_a_token_classifier_with_a_label_for_each_bin(build, trees, tmp_path):
+    model, support = build("qwen2"), Support(-0.5, 1.5, 9)
+    model.add_head("value", link=support)
+    packed = pack(trees)
+    with torch.no_grad():
+        assert model(packed, logprobs=False, heads=("value",)).value("value").tolist() == pytest.approx(
+            [0.5] * len(packed.token_ids)
+        )
+        torch.nn.init.normal_(model.heads["value"].weight, std=0.3)
+        ours = model(packed, logprobs=False, heads=("value",))
+    model.save(tmp_path / "value", "value")
+    ids, mask, paths = padded_batch(trees, model.tokenizer.pad_token_id)
+    theirs = AutoModelForTokenClassification.from_pretrained(tmp_path / "value")
+    assert theirs.config.num_labels == 9
+    logits = theirs(input_ids=ids, attention_mask=mask).logits
+    ends = logits[torch.arange(len(paths)), torch.tensor([len(path) - 1 for path in paths])]
+    torch.testing.assert_close(ends, ours.heads["value"][packed.last[packed.leaves]], **CLOSE)
+    model.save(tmp_path / "causal")
+    for folder in ("value", "causal"):  # by itself, and beside a language model
+        again = load(tmp_path / folder)
+        assert again.link("value") == support
+        found = again(packed, logprobs=False, heads=("value",)).value("value")
+        torch.testing.assert_close(found, ours.value("value"), **CLOSE)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gpt2"])

@@ -26,6 +26,7 @@ from espalier.engines.stops import StopStrings
 from espalier.engines.store import HIDDEN, Store
 from espalier.engines.trie import Edge, Ids
 from espalier.models import Model
+from espalier.models.heads import read_out
 from espalier.models.logprobs import logit_rule, output_layer
 from espalier.trees import Stop
 
@@ -163,9 +164,7 @@ class Decoding:
 
     def _read_heads(self, now: NDArray[np.int64], hidden: Float[Tensor, "now width"]) -> None:
         for name in self.heads:
-            values = self.model._head(name, hidden)
-            if self.model.link(name) == "probability":
-                values = values.sigmoid()
+            values = read_out(self.model._head(name, hidden), self.model.link(name))
             for request, value in zip(self._rows.request[now].tolist(), values.tolist(), strict=True):
                 self._results[request].values[name] = value
 

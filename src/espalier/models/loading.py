@@ -20,7 +20,7 @@ from transformers import (
 from transformers.utils import cached_file
 
 from espalier.errors import ModelError
-from espalier.models.heads import DEFAULT_LINKS, SCORERS, HeadName, head_attribute
+from espalier.models.heads import DEFAULT_LINKS, SCORERS, HeadName, head_attribute, outputs, read_link
 from espalier.models.model import Model
 from espalier.models.quiet import no_bars
 from espalier.models.tokenizers import read_tokenizer
@@ -82,8 +82,10 @@ def load(
     config = _read(AutoConfig.from_pretrained, where, "config", trust_remote_code=False)
     tokenizer = _read(read_tokenizer, where, "tokenizer")
     kind = next((k for a in config.architectures or () for e, k in _ENDINGS.items() if a.endswith(e)), "causal")
-    if kind != "causal" and config.num_labels != 1:
-        raise ModelError(f"{where}: a scorer with {config.num_labels} labels; expected 1 (a scalar head)")
+    found = (getattr(config, "espalier", None) or {}).get("heads", {})
+    links = {name: read_link(link) for name, link in found.items()}
+    if kind != "causal" and config.num_labels != (labels := outputs(links.get(kind, DEFAULT_LINKS[kind]))):
+        raise ModelError(f"{where}: a scorer with {config.num_labels} labels; expected {labels}")
     hf, info = _read(
         SCORERS.get(kind, AutoModelForCausalLM).from_pretrained,
         where,
@@ -105,7 +107,6 @@ def load(
             f"{hf.get_input_embeddings().num_embeddings}; tokenizer and weights do not belong together"
         )
     model = Model(hf.to(device), tokenizer)
-    links = (getattr(config, "espalier", None) or {}).get("heads", {})
     if kind != "causal":
         model.heads[kind] = getattr(hf, head_attribute(hf))
         model._links[kind] = links.get(kind, DEFAULT_LINKS[kind])

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from espalier.errors import ContextLengthError, ModelError
+from espalier.losses import Support
 from espalier.models import adapters
 from espalier.models.capability import check_logits, tree_hidden, tree_obstacle, window
-from espalier.models.heads import HeadName, Link, new_head
+from espalier.models.heads import HeadName, Link, new_head, outputs, read_out
 from espalier.models.linears import fast_linears, prefers_onednn
 from espalier.models.logprobs import Top, logit_rule, logprobs, output_layer
 from espalier.models.packing import Packed
@@ -35,14 +36,20 @@ class Outputs:
     Attributes:
         logprobs: nats, of each target given what stands before it on its path.
         entropy: nats, of the distribution that each target was drawn from.
-        heads: each head that was asked for, raw (before any sigmoid), at every token.
+        heads: each head that was asked for, raw (before any sigmoid or softmax), at every token.
         top: at each target, the log-probs of the likeliest tokens, best first, and their ids.
+        links: what each of these heads stands for.
     """
 
     logprobs: Float[Tensor, "targets"] | None = None
     entropy: Float[Tensor, "targets"] | None = None
-    heads: dict[str, Float[Tensor, "tokens"]] = field(default_factory=dict)
+    heads: dict[str, Float[Tensor, "tokens"] | Float[Tensor, "tokens bins"]] = field(default_factory=dict)
     top: Top | None = None
+    links: dict[str, Link] = field(default_factory=dict)
+
+    def value(self, name: str) -> Float[Tensor, "tokens"]:
+        """What a head says at every token, read out; gradients flow."""
+        return read_out(self.heads[name], self.links[name])
 
 
 class Model(nn.Module):
@@ -51,7 +58,7 @@ class Model(nn.Module):
     Attributes:
         hf: the transformers model: a causal language model, or a classification model for a saved scorer.
         tokenizer: its tokenizer.
-        heads: scalar heads on the trunk's last hidden states, "value" and "reward".
+        heads: linear heads on the trunk's last hidden states, "value" and "reward".
         fingerprint: the tokenizer's fingerprint.
         context_length: the most tokens a path may have.
     """
@@ -81,7 +88,8 @@ class Model(nn.Module):
         """Add a fresh head of zeros.
 
         Args:
-            link: "probability" if the sigmoid of the head is the value, "real" if the head itself is.
+            link: "probability" if the sigmoid of the head is the value, "real" if the head itself is; a `Support` for
+                a head with an output for each bin, whose value is the mean of their softmax.
 
         Raises:
             ModelError: there is one already, or (for a reward head) padding cannot be told from the end of a text.
@@ -94,7 +102,7 @@ class Model(nn.Module):
                 "a saved reward model finds a text's end by its padding, but this tokenizer's pad token is "
                 f"{'missing' if pad is None else 'its end-of-text token'}; set tokenizer.pad_token to another token"
             )
-        self.heads[name] = new_head(self.hf.config, name).to(self.device, self.dtype)
+        self.heads[name] = new_head(self.hf.config, name, outputs(link)).to(self.device, self.dtype)
         self._links[name] = link
 
     def link(self, name: str) -> Link:
@@ -161,7 +169,7 @@ class Model(nn.Module):
         if logprobs or entropy or top:
             found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
         values = {name: self._head(name, hidden) for name in heads}
-        return Outputs(found if logprobs else None, spread, values, best)
+        return Outputs(found if logprobs else None, spread, values, best, {name: self.link(name) for name in heads})
 
     def copy(self) -> Model:
         """A frozen copy in evaluation mode: a reference policy."""
@@ -185,11 +193,14 @@ class Model(nn.Module):
         rule = logit_rule(self.hf, temperature)
         return logprobs(states, ids, layer.weight, layer.bias, rule, entropy=entropy, top=top)
 
-    def _head(self, name: str, hidden: Float[Tensor, "tokens width"]) -> Float[Tensor, "tokens"]:
+    def _head(
+        self, name: str, hidden: Float[Tensor, "tokens width"]
+    ) -> Float[Tensor, "tokens"] | Float[Tensor, "tokens bins"]:
         head = self.heads[name]
         assert isinstance(head, nn.Linear)
         with torch.autocast(hidden.device.type, enabled=False):
-            return head(hidden.to(head.weight.dtype))[:, 0].float()
+            raw = head(hidden.to(head.weight.dtype)).float()
+        return raw if isinstance(self.link(name), Support) else raw[:, 0]
 
     def _layout(self, packed: Packed, asked: Layout | None) -> Layout:
         if asked == "padded":

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from espalier.errors import ModelError
 from espalier.models.adapters import merged_state
-from espalier.models.heads import empty_scorer, head_attribute
+from espalier.models.heads import empty_scorer, head_attribute, outputs, written
 from espalier.models.loading import HEADS_FILE
 from espalier.models.quiet import no_bars
 from espalier.models.tokenizers import fingerprint
@@ -41,7 +41,7 @@ def save(model: Model, folder: Path, kind: str = "causal") -> None:
     else:
         model.link(kind)
         target, heads = _scorer(model, kind), [kind]
-    target.config.espalier = {"heads": {name: model.link(name) for name in heads}}
+    target.config.espalier = {"heads": {name: written(model.link(name)) for name in heads}}
     aside = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -77,7 +77,7 @@ def _causal(hf: PreTrainedModel) -> PreTrainedModel:
 
 
 def _scorer(model: Model, kind: str) -> PreTrainedModel:
-    target = empty_scorer(model.hf.config, kind)
+    target = empty_scorer(model.hf.config, kind, outputs(model.link(kind)))
     prefix, own = target.base_model_prefix + ".", model.hf.base_model_prefix + "."
     state = {prefix + k.removeprefix(own): t for k, t in merged_state(model.hf).items() if k.startswith(own)}
     name = head_attribute(target)

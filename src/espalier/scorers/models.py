@@ -123,7 +123,7 @@ class ModelScorer(ABC):
 
 
 class _HeadScorer(ModelScorer):
-    """What a scalar head says at a node's last token; a probability where the head's link says so."""
+    """What a head says at a node's last token, read out as the head's link says."""
 
     head: Literal["value", "reward"]
 
@@ -136,10 +136,7 @@ class _HeadScorer(ModelScorer):
             )
 
     def judge(self, packed: Packed) -> Iterable[tuple[Node, float]]:
-        raw = self.model(packed, logprobs=False, heads=(self.head,)).heads[self.head]
-        values = raw[packed.last].float()
-        if self.model.link(self.head) == "probability":
-            values = values.sigmoid()
+        values = self.model(packed, logprobs=False, heads=(self.head,)).value(self.head)[packed.last]
         return zip(packed.nodes, values.tolist(), strict=True)
 
 

@@ -78,8 +78,7 @@ class TokenView:
             for node, start, end in places[1:]:
                 put_stream(node, "logprob", at[start:end])
         if heads:
-            raw = outputs.heads["value"]
-            values = (raw.sigmoid() if self.model.link("value") == "probability" else raw).cpu().numpy()
+            values = outputs.value("value").cpu().numpy()
             for node, start, end in places:
                 put_stream(node, "value", values[start:end])
             for node, start, end in places[1:]:

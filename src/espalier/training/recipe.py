@@ -6,7 +6,7 @@ micro-batch, and which un-reduced terms it descends. To add a method, write one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,9 +17,11 @@ from torch import Tensor
 from espalier.engines.base import Sampling
 from espalier.losses import Term
 from espalier.models import Outputs, Packed
+from espalier.models.heads import Link
 from espalier.training.batch import Batch
 from espalier.training.config import Strict
-from espalier.trees import Forest, Node
+from espalier.training.order import order
+from espalier.trees import Forest, Node, Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +37,37 @@ class Frozen:
     reference: Callable[[Packed], Float[Tensor, "targets"]]
 
 
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """What an online recipe may ask for within a step; the same step gives the same answers again.
+
+    Attributes:
+        roll: sampled and scored responses to prompts (a tree's own branches are left out), and what they were like.
+        fresh: that many other prompts, new ones at each call.
+    """
+
+    roll: Callable[[Sequence[Tree]], tuple[Forest, dict[str, float]]]
+    fresh: Callable[[int], list[Tree]]
+
+
 class Recipe(Strict):
     """A training method.
 
     Class attributes:
         key: its name in configs and on the command line.
-        head: the scalar head that it trains, if any, and `link`, what that head's number is.
+        head: the head that it trains, if any, and `link`, what that head's number is.
         saves: what kind of model comes out.
+        entropy, top: what its terms want of each target beside the log-prob; see `Model.forward`.
     """
 
     key: ClassVar[str]
     head: ClassVar[Literal["value", "reward"] | None] = None
     saves: ClassVar[Literal["causal", "value", "reward"]] = "causal"
     entropy: ClassVar[bool] = False
+    top: ClassVar[int] = 0
 
     @property
-    def link(self) -> Literal["probability", "real"]:
+    def link(self) -> Link:
         return "real"
 
     @property
@@ -63,6 +80,11 @@ class Recipe(Strict):
 
         Only a recipe that learns from stored responses can name one.
         """
+        return None
+
+    @property
+    def follows(self) -> tuple[float, int] | None:
+        """The rate at which the reference follows the policy, and every how many steps; None where it stays."""
         return None
 
     @property
@@ -85,6 +107,21 @@ class Recipe(Strict):
             TrainingError: there is none; says what was looked for.
         """
         raise NotImplementedError
+
+    def draw(self, forest: Forest, seed: int, number: int, size: int) -> list[Tree]:
+        """The trees of step `number`."""
+        return [forest[i] for i in order(len(forest), seed, number * size, size)]
+
+    def observe(
+        self, trees: Sequence[Tree], frozen: Frozen, packs: Callable[[Sequence[Tree]], Iterable[Packed]]
+    ) -> dict[str, float]:
+        """More numbers of a step, from passes without gradients over a few trees, made before its updates.
+
+        Args:
+            trees: the step's own; for an online recipe all that was sampled.
+            packs: lays trees end to end.
+        """
+        return {}
 
     def batch(self, packed: Packed, frozen: Frozen) -> Batch:
         """Weights and streams of a micro-batch, computed once before the step's updates."""
@@ -123,6 +160,14 @@ class Online(Recipe):
     def select(self, forest: Forest) -> Forest:
         """Every prompt, bare."""
         return forest.prompts()
+
+    def collect(self, trees: list[Tree], rolling: Rolling) -> tuple[list[Tree], dict[str, float]]:
+        """The trees that a step learns from, by default all that the policy writes on the step's prompts.
+
+        Where there is none, the step makes no update.
+        """
+        rolled, metrics = rolling.roll(trees)
+        return list(rolled), metrics
 
 
 def report(values: Float[Tensor, "items"], unit: Literal["token", "step", "response", "pair"]) -> Term:
