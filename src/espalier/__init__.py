@@ -22,7 +22,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("ImplicitReward", "RewardScorer", "Scorer", "ValueScorer"), "espalier.scorers"),
     **dict.fromkeys(("BestOfN", "Found", "Greedy", "MajorityVote", "Sample"), "espalier.search"),
     **dict.fromkeys(("StepBeam", "Strategy", "WeightedVote"), "espalier.search"),
-    **dict.fromkeys(("DPO", "GRPO", "PPO", "SFT", "Reward", "Value"), "espalier.training"),
+    **dict.fromkeys(("DPO", "GRPO", "PPO", "SFT", "OnlineDPO", "Reward", "Value"), "espalier.training"),
     **dict.fromkeys(("Run", "Training", "train"), "espalier.training"),
     **dict.fromkeys(("accuracy", "audit_scorer", "compare"), "espalier.audit"),
 }

@@ -10,9 +10,10 @@ import torch
 from espalier.engines.local import LocalEngine
 from espalier.errors import ConfigError, TrainingError
 from espalier.scorers import ReferenceLogProbs, ValueScorer
-from espalier.training import DPO, GRPO, PPO, SFT, Online, Reward, Training, Value, train
-from espalier.training.loop import Loop, make_optimizer, make_reference
+from espalier.training import DPO, GRPO, PPO, SFT, Online, OnlineDPO, Reward, Training, Value, train
+from espalier.training.loop import Loop, make_optimizer
 from espalier.training.prepare import prepare, stored_logprobs
+from espalier.training.reference import make_reference
 from espalier.training.rollout import Actor
 from espalier.trees import Forest, Node, Score, Tree
 from espalier.worlds.arithmetic import ArithmeticVerifier
@@ -40,6 +41,8 @@ ONLINE = [
     GRPO(n=3, max_tokens=8, missing_limit=0.5),
     GRPO(n=3, max_tokens=8, missing_limit=0.5, advantage="leave_one_out", per="response", beta=0.1),
     PPO(n=3, max_tokens=8, missing_limit=0.5, beta=0.1),
+    OnlineDPO(n=3, max_tokens=8, missing_limit=0.5),
+    OnlineDPO(n=3, max_tokens=8, missing_limit=0.5, compare="all", offline=0.5, reference="average"),
 ]
 
 
@@ -52,7 +55,7 @@ def gradient(recipe, model, forest, micro_tokens):
         model.add_head(recipe.head, link=recipe.link)
     initial = model.copy() if recipe.needs_reference else None
     online = isinstance(recipe, Online)
-    selected = selected if online else prepare(selected, model)
+    selected = selected if online and not getattr(recipe, "offline", 0) else prepare(selected, model)
     if initial is not None:  # a reference that differs from the policy, so that every term has a gradient
         with torch.no_grad():
             torch.manual_seed(1)

@@ -11,8 +11,9 @@ from espalier.errors import ContextLengthError, TrainingError
 from espalier.models import pack
 from espalier.scorers import ReferenceLogProbs
 from espalier.training import DPO, SFT, Training, train
-from espalier.training.loop import Loop, make_optimizer, make_reference
+from espalier.training.loop import Loop, make_optimizer
 from espalier.training.prepare import prepare, reference_stream, stored_logprobs
+from espalier.training.reference import make_reference
 from espalier.trees import Forest, Node, Tree, open_forest, read_stream
 
 

@@ -56,6 +56,20 @@ def test_each_kind_of_file_gives_the_same_trees(tmp_path: Path, kind: str) -> No
     assert second.id == ("rows:3" if kind == "csv" else "rows:2")
 
 
+def test_a_judged_pair_has_the_judges_chances_and_only_its_first_response_has_the_named_writer(tmp_path: Path) -> None:
+    row = {"instruction": "Count.", "output": "1 2", "baseline_output": "One", "preference": 0.25, "model": "small"}
+    columns = {"prompt": "instruction", "first": "output", "second": "baseline_output"}
+    (tree,) = read(jsonl(tmp_path, row), columns=columns)
+    first, second = tree.leaves()
+    assert [(leaf.text, leaf.value("preference")) for leaf in (first, second)] == [("1 2", 0.25), ("One", 0.75)]
+    assert (first.meta, second.meta) == ({"model": "small"}, {})
+    (pair,) = pairs(tree)
+    assert (pair.chosen, pair.margin) == (second, 0.5)
+    for wrong in (1.5, -0.1):
+        with pytest.raises(DataError, match=r"field 'preference': found .*the chance that the first is better, 0 to 1"):
+            read(jsonl(tmp_path, {**row, "preference": wrong}), columns=columns)
+
+
 def test_a_pair_is_two_scored_leaves_with_its_margin_in_the_tree(tmp_path: Path) -> None:
     rows = [
         {"prompt": "p", "chosen": "good", "rejected": "bad", "margin": m, "id": i} for m, i in ((2, "a"), (None, 7))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from espalier.training import Run
     from espalier.trees import Forest
 
-RecipeName = Literal["sft", "reward", "value", "dpo", "grpo", "ppo"]
+RecipeName = Literal["sft", "reward", "value", "dpo", "online-dpo", "grpo", "ppo"]
 
 
 def train(
@@ -140,7 +140,7 @@ def gather(
     _check_tables(settings)
     training = settings.setdefault("training", {})
     if "steps" not in training and "epochs" not in training:
-        training.update({"steps": 100} if recipe in ("grpo", "ppo") else {"epochs": 1})
+        training.update({"steps": 100} if recipe in ("online-dpo", "grpo", "ppo") else {"epochs": 1})
     if "path" not in settings["data"]:
         raise ConfigError("no data: give --data FILE, or data.path in the config")
     return RunSettings(**settings)

@@ -3,7 +3,7 @@
 from espalier.training.config import Training
 from espalier.training.metrics import METRICS, Metric, read_metrics
 from espalier.training.recipe import Online, Recipe
-from espalier.training.recipes import DPO, GRPO, PPO, RECIPES, SFT, Reward, Value
+from espalier.training.recipes import DPO, GRPO, PPO, RECIPES, SFT, OnlineDPO, Reward, Value
 from espalier.training.run import Run, train
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "SFT",
     "Metric",
     "Online",
+    "OnlineDPO",
     "Recipe",
     "Reward",
     "Run",

@@ -1,7 +1,8 @@
 """Checkpoints: written aside, then renamed, so that what has a name is whole; as safetensors only.
 
-A checkpoint holds the trainable weights, AdamW's moments and the step. Random numbers and the data's order are
-functions of the seed and the step, so nothing else is needed for an exact resume.
+A checkpoint holds the trainable weights, AdamW's moments, the step, and those of a reference that follows the policy.
+Random numbers and the data's order are functions of the seed and the step, so nothing else is needed for an exact
+resume.
 """
 
 from __future__ import annotations
@@ -17,11 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from espalier.errors import TrainingError
+from espalier.training.reference import Follower
 
 NAME = re.compile(r"step-(\d+)")
 
 
-def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+    follower: Follower | None = None,
+) -> Path:
     """Write `folder/step-N` whole or not at all, then remove all but the newest `keep`.
 
     Raises:
@@ -34,6 +43,8 @@ def save_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.
         aside.mkdir(parents=True)
         save_file(_trainable(model), aside / "weights.safetensors")
         save_file(_moments(model, optimizer), aside / "optimizer.safetensors")
+        if follower is not None:
+            save_file(follower.state(), aside / "reference.safetensors")
         (aside / "state.json").write_text(json.dumps({"step": step}))
         for file in aside.iterdir():
             _sync(file)
@@ -57,14 +68,22 @@ def checkpoints(folder: Path) -> list[int]:
     return sorted(int(match[1]) for entry in folder.iterdir() if (match := NAME.fullmatch(entry.name)))
 
 
-def load_checkpoint(folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the weights and moments of `folder/step-N` into `model` and `optimizer`.
+def load_checkpoint(
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    follower: Follower | None = None,
+) -> None:
+    """Put the weights and moments of `folder/step-N` into `model` and `optimizer`, and a following reference in place.
 
     Raises:
         TrainingError: the checkpoint is of another model.
     """
     where = folder / f"step-{step}"
     put_weights(model, load_file(where / "weights.safetensors"), where)
+    if follower is not None:
+        follower.load(load_file(where / "reference.safetensors"))
     moments = load_file(where / "optimizer.safetensors")
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and f"{name}|exp_avg" in moments:

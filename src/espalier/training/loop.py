@@ -7,42 +7,27 @@ rollouts) is drawn from a generator seeded by the run's seed and the step, never
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import count
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from espalier.engines.parity import replay
 from espalier.errors import TrainingError
 from espalier.losses import reduce, totals
 from espalier.models import Model, Outputs, Packed, encode, pack
-from espalier.models.numerics import matrix_products, resolve_precision
 from espalier.training.batch import Batch, micro_batches
 from espalier.training.config import Training
-from espalier.training.recipe import Frozen, Online, Recipe
+from espalier.training.order import order
+from espalier.training.recipe import Frozen, Online, Recipe, Rolling
+from espalier.training.reference import Follower, Reference, precision
 from espalier.training.rollout import Actor, rollout
 from espalier.training.schedules import learning_rate
 from espalier.trees import Forest, Tree
 
 _PARITY_TOKENS = 512  # replayed before a rollout is trained on; all of it would cost as much as a third of the update
-
-Reference = Callable[[Packed], Float[Tensor, "targets"]]
-
-
-def order(count: int, seed: int, first: int, size: int) -> list[int]:
-    """Which `size` items come after the first `first`: pass after pass over all, each in an order of its own."""
-    picked: list[int] = []
-    for place in range(first, first + size):
-        epoch, offset = divmod(place, count)
-        if not picked or offset == 0:
-            permutation = np.random.default_rng([seed, epoch]).permutation(count)
-        picked.append(int(permutation[offset]))
-    return picked
 
 
 @dataclass(slots=True)
@@ -60,23 +45,21 @@ class Loop:
     optimizer: torch.optim.Optimizer
     reference: Reference
     actor: Actor | None
+    follower: Follower | None = None  # the reference, where it follows the policy
     rolled: Forest | None = None  # the last rollout, for the run folder
 
     def step(self, number: int) -> dict[str, float]:
-        """One step.
+        """One step. It makes no update where an online recipe found nothing to learn from.
 
         Raises:
             TrainingError: a loss or gradient is not finite, or nothing can be learned from the step's trees.
         """
         settings = self.training
         torch.manual_seed(int(np.random.SeedSequence([settings.seed, number]).generate_state(1)[0]))
-        chosen = order(len(self.forest), settings.seed, number * settings.batch_size, settings.batch_size)
-        trees = [self.forest[i] for i in chosen]
+        trees = self.recipe.draw(self.forest, settings.seed, number, settings.batch_size)
         metrics: dict[str, float] = {}
-        updates = passes = 1
         if isinstance(self.recipe, Online):
-            trees, metrics = self._rollout(trees, number)
-            updates, passes = self.recipe.updates, self.recipe.passes
+            trees, metrics = self._collect(trees, number)
         rate = learning_rate(
             number,
             self.total,
@@ -87,35 +70,62 @@ class Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        metrics |= self._learn(trees, number) if trees else {"tokens": 0.0}
+        if self.follower is not None:
+            self.follower.follow(number + 1)
+        return metrics | {"lr": rate}
+
+    def _learn(self, trees: Sequence[Tree], number: int) -> dict[str, float]:
+        """The updates of a step."""
         frozen = Frozen(self._frozen, self.reference)
+        metrics = self.recipe.observe(trees if self.rolled is None else list(self.rolled), frozen, self._packs)
+        recipe = self.recipe
+        updates, passes = (recipe.updates, recipe.passes) if isinstance(recipe, Online) else (1, 1)
         shares = [trees[i::updates] for i in range(min(updates, len(trees)))]
         prepared = [[self.recipe.batch(packed, frozen) for packed in self._packs(share)] for share in shares]
         self.recipe.settle([batch for share in prepared for batch in share])
         made = [self._update(share, number) for _ in range(passes) for share in prepared]
         metrics |= {name: sum(update[name] for update in made) / len(made) for name in made[0]}
-        metrics |= {"lr": rate, "tokens": float(sum(len(b.packed.token_ids) for share in prepared for b in share))}
-        return metrics
+        return metrics | {"tokens": float(sum(len(b.packed.token_ids) for share in prepared for b in share))}
 
-    def _rollout(self, trees: Sequence[Tree], number: int) -> tuple[list[Tree], dict[str, float]]:
-        recipe = self.recipe
+    def _collect(self, trees: list[Tree], number: int) -> tuple[list[Tree], dict[str, float]]:
+        """What the step learns from, and what its rollouts were like."""
+        recipe, seed = self.recipe, self.training.seed
         assert isinstance(recipe, Online)
         assert self.actor is not None
-        self.model.eval()
-        seed = self.training.seed * 1_000_003 + number
-        self.rolled, metrics = rollout(trees, self.actor, recipe, seed)
-        grown = list(self.rolled)
-        encode(grown, self.model.tokenizer, self.model.fingerprint)
-        some = micro_batches(grown, _PARITY_TOKENS)[0]
+        actor, attempts, draws = self.actor, count(), count(1)
+        self.rolled = Forest()
+
+        def roll(prompts: Sequence[Tree]) -> tuple[Forest, dict[str, float]]:
+            self.model.eval()
+            attempt = next(attempts)
+            asked = actor.prompts(prompts, number) if actor.prompts else prompts
+            forest, metrics = rollout(asked, actor, recipe, seed * 1_000_003 + number + attempt * 1_000_000_007)
+            encode(forest, self.model.tokenizer, self.model.fingerprint)
+            if attempt == 0:
+                metrics["parity"] = self._parity(list(forest), recipe, number)
+            self.rolled = Forest([*(self.rolled or ()), *forest])
+            return forest, metrics
+
+        def fresh(many: int) -> list[Tree]:
+            other = int(np.random.SeedSequence([seed, number, next(draws)]).generate_state(1)[0])
+            return [self.forest[i] for i in order(len(self.forest), other, 0, many)]
+
+        return recipe.collect(trees, Rolling(roll, fresh))
+
+    def _parity(self, trees: Sequence[Tree], recipe: Online, number: int) -> float:
+        """How far sampled and replayed log-probs are apart, in nats a token."""
+        some = micro_batches(trees, _PARITY_TOKENS)[0]
         try:
-            metrics["parity"] = replay(self.model, some, recipe.temperature, self._frozen).mean_abs
+            parity = replay(self.model, some, recipe.temperature, self._frozen).mean_abs
         except ValueError as error:
             raise TrainingError(f"step {number}: {error}; policy gradients need sampled log-probs") from None
-        if metrics["parity"] > recipe.parity_limit:
+        if parity > recipe.parity_limit:
             raise TrainingError(
-                f"step {number}: sampler and trainer disagree by {metrics['parity']:.3g} nats a token, more than "
+                f"step {number}: sampler and trainer disagree by {parity:.3g} nats a token, more than "
                 f"parity_limit = {recipe.parity_limit}; use one precision for both, or raise recipe.parity_limit"
             )
-        return grown, metrics
+        return parity
 
     def _packs(self, trees: Sequence[Tree]) -> Iterator[Packed]:
         for group in micro_batches(trees, self.training.micro_tokens):
@@ -140,6 +150,7 @@ class Loop:
             "logprobs": recipe.needs_logprobs,
             "heads": (recipe.head,) if recipe.head else (),
             "entropy": recipe.entropy,
+            "top": recipe.top,
         }
         for batch in batches:
             terms = recipe.terms(batch, self._forward(batch.packed, **wanted))
@@ -169,11 +180,6 @@ def _blame(batch: Batch) -> str:
     return f"A prompt in the micro-batch: {prompt[:60]!r}. Try a lower training.lr, or look for a bad row there"
 
 
-def precision(training: Training, model: Model) -> AbstractContextManager[object]:
-    """The precision of matrix products that the run is set to; weights, sums and reductions stay fp32."""
-    return matrix_products(resolve_precision(training.precision, model), model.device)
-
-
 def make_optimizer(model: Model, training: Training) -> torch.optim.AdamW:
     """AdamW over the trainable weights; vectors (biases, norms) do not decay.
 
@@ -190,18 +196,3 @@ def make_optimizer(model: Model, training: Training) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         [group for group in groups if group["params"]], lr=training.lr, betas=training.betas, fused=True
     )
-
-
-def make_reference(model: Model, initial: Model | None, training: Training, temperature: float) -> Reference:
-    """Log-probs under the policy that training started from: the adapter switched off, or a frozen copy."""
-
-    def of(judge: Model, context: Callable[[], AbstractContextManager[object]], packed: Packed) -> Tensor:
-        judge.eval()
-        with torch.no_grad(), context(), precision(training, judge):
-            logprobs = judge(packed, temperature=temperature).logprobs
-        assert logprobs is not None
-        return logprobs.float()
-
-    if initial is None:
-        return partial(of, model, model.reference)
-    return partial(of, initial, nullcontext)

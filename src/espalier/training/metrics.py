@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import warnings
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ class Metric:
         formula: how it is computed; means are over the whole step, weighted as the loss is.
         unit: of the number.
         healthy: what a good run looks like.
+        alarm: a mean over `WINDOW` rows above it is worth a warning, see `Watch`; None for most.
     """
 
     meaning: str
     formula: str
     unit: str
     healthy: str
+    alarm: float | None = None
 
 
 METRICS: dict[str, Metric] = {
@@ -79,6 +83,58 @@ METRICS: dict[str, Metric] = {
     "rejected_mean_logprob": Metric(
         "how far the rejected answers are pushed down", "log pi of rejected / its tokens", "nats/token", "below chosen"
     ),
+    "ranking_accuracy": Metric(
+        "share of pairs that the policy itself ranks right, which is more than a rise over the reference",
+        "[log pi of chosen above log pi of rejected]",
+        "share",
+        "rising, below ranking_bound",
+    ),
+    "ranking_bound": Metric(
+        "the ranking accuracy that the exact optimum of DPO would have",
+        "[reference's log odds + logit(agreement) / beta above 0]",
+        "share",
+        "1 where labels are certain",
+    ),
+    "unseen_mean_logprob": Metric(
+        "falling with the chosen: mass leaves for what no pair speaks of",
+        "log pi of the next prompt's chosen response under this prompt / its tokens, for 1 in 8 prompts of the step",
+        "nats/token",
+        "steady",
+    ),
+    "argmax_mean_logprob": Metric(
+        "rising while the chosen falls: mass gathers on the greedy choice (squeezing)",
+        "log-prob of the likeliest token at each place of chosen / its tokens",
+        "nats/token",
+        "above chosen, steady",
+    ),
+    "displaced": Metric(
+        "likelihood displacement: the margin grows though the chosen responses become less likely",
+        "[chosen log-ratio below -0.1 nats and above that of rejected]",
+        "share of pairs",
+        "below 0.5",
+        alarm=0.5,
+    ),
+    "kl_pairs": Metric(
+        "how far policy and reference are apart on the responses of the pairs",
+        "k2, (log pi/ref)^2 / 2, a token; pairs are no samples of the policy, so this is not its KL",
+        "nats^2/token",
+        "grows slowly",
+    ),
+    "chosen_length": Metric("length of the chosen responses", "tokens of chosen", "tokens", "near rejected's"),
+    "rejected_length": Metric(
+        "length of the rejected responses", "tokens of rejected", "tokens", "near that of chosen"
+    ),
+    "pairs": Metric("what a step learns from", "pairs of the step", "pairs", "steady"),
+    "informative": Metric(
+        "low: prompts are too easy or too hard",
+        "sampled prompts with a pair / sampled prompts",
+        "share",
+        "high",
+    ),
+    "off_policy": Metric("stored pairs among those learned from", "stored pairs / pairs", "share", "as configured"),
+    "skipped": Metric(
+        "no pair was found in the step, and nothing was updated", "[step without a pair]", "share", "0", alarm=0.5
+    ),
     "policy": Metric(
         "the surrogate objective", "-min(ratio A, clip(ratio) A)", "advantage/token", "near 0; its trend means little"
     ),
@@ -90,7 +146,12 @@ METRICS: dict[str, Metric] = {
     "approx_kl": Metric(
         "how far the updates moved from the sampler", "k3 of old against new", "nats/token", "below 0.05"
     ),
-    "kl": Metric("distance from the reference policy", "k3 of policy against reference", "nats/token", "grows slowly"),
+    "kl": Metric(
+        "distance from the reference policy",
+        "k3 of policy against reference, on the policy's own samples",
+        "nats/token",
+        "grows slowly",
+    ),
     "entropy": Metric("near 0: the policy has stopped exploring", "-sum p log p", "nats/token", "falls slowly"),
     "parity": Metric(
         "sampler and trainer disagree", "mean |replayed - sampled log-prob|", "nats/token", "below 1e-3 in fp32"
@@ -102,6 +163,50 @@ METRICS: dict[str, Metric] = {
         "how wrong the critic is", "max((v-R)^2, (clip(v)-R)^2)", "reward^2/token", "below the return's variance"
     ),
 }
+
+
+WINDOW = 10
+"""Rows over whose mean an alarm is judged, so that one odd batch raises none."""
+
+
+class Watch:
+    """Sees every row of a run, and warns once of each metric that passes its alarm.
+
+    Attributes:
+        passed: the metrics that did, each with the step at which it first did and its mean there.
+
+    Args:
+        rows: what was recorded before; what passed there is not said again.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
+        self.passed: dict[str, tuple[int, float]] = {}
+        self._last: dict[str, deque[float]] = {
+            name: deque(maxlen=WINDOW) for name, metric in METRICS.items() if metric.alarm is not None
+        }
+        for row in rows:
+            self._add(row)
+
+    def see(self, row: Mapping[str, float]) -> None:
+        for name in self._add(row):
+            (step, mean), metric = self.passed[name], METRICS[name]
+            warnings.warn(
+                f"step {step}: {name} is {mean:.2f}, mean of {WINDOW} steps, above {metric.alarm}: {metric.meaning}",
+                stacklevel=3,
+            )
+
+    def _add(self, row: Mapping[str, float]) -> list[str]:
+        """The metrics that pass with this row."""
+        new = []
+        for name, values in self._last.items():
+            if (value := row.get(name)) is None or name in self.passed:
+                continue
+            values.append(value)
+            mean, limit = sum(values) / len(values), METRICS[name].alarm
+            if limit is not None and len(values) == WINDOW and mean > limit:
+                self.passed[name] = (int(row["step"]), mean)
+                new.append(name)
+        return new
 
 
 class Recorder:

@@ -65,7 +65,7 @@ def reference_stream(
             on because this model is not the one that the run began with, or a run to resume has lost its file.
     """
     if recipe.stored_reference is not None:
-        _check(forest, recipe, recipe.stored_reference)
+        check_streams(forest, recipe, recipe.stored_reference)
         return recipe.stored_reference
     path = folder / "trees" / "reference.parquet"
     if not path.exists() and checkpoints(folder / "checkpoints"):
@@ -96,23 +96,33 @@ def reference_stream(
     return judge.name
 
 
-def stored_logprobs(packed: Packed, name: str) -> Float[Tensor, "targets"]:
+def stored_logprobs(packed: Packed, name: str, absent: float | None = None) -> Float[Tensor, "targets"]:
     """The stream `name` at the targets of a pack.
 
+    Args:
+        absent: what stands for the tokens of a segment without the stream.
+
     Raises:
-        TrainingError: a target segment has no such stream for its tokens.
+        TrainingError: a target segment has no such stream for its tokens, and there is no `absent`.
     """
     parts = [np.zeros(0, np.float32)]
     for segment, count in zip(*torch.unique_consecutive(packed.target_segment, return_counts=True), strict=True):
         node, tree = packed.nodes[int(segment)], packed.trees[int(segment)]
         values = read_stream(node, name)
-        if values is None:
+        if values is None and absent is None:
             raise _absent(tree, node, name)
+        if values is None:
+            values = np.full(int(count), absent, np.float32)
         parts.append(values[len(values) - int(count) :])  # nothing predicts the first token of a text
     return torch.from_numpy(np.concatenate(parts)).to(packed.token_ids.device)
 
 
-def _check(forest: Forest, recipe: Recipe, name: str) -> None:
+def check_streams(forest: Forest, recipe: Recipe, name: str) -> None:
+    """Whether every target of the forest has the stream `name` for its tokens.
+
+    Raises:
+        TrainingError: the first that has not.
+    """
     for tree in forest:
         for node in lacking(tree, name, recipe.targets):
             raise _absent(tree, node, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +17,20 @@ from espalier.training.batch import leaf_nodes
 from espalier.training.recipe import Online
 from espalier.trees import Forest, Node, Tree
 
+Prompts = Callable[[Sequence[Tree], int], Sequence[Tree]]
+"""From the prompts of a step, and its number, to those that are answered: harder ones, easier ones, paraphrases.
+
+It must depend on its two arguments alone, or a resumed run is another run.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who writes and who judges."""
+    """Who writes and who judges, and who makes the prompts anew, if anyone does."""
 
     engine: Engine
     scorer: Scorer
+    prompts: Prompts | None = None
 
 
 def rollout(prompts: Sequence[Tree], actor: Actor, recipe: Online, seed: int) -> tuple[Forest, dict[str, float]]:

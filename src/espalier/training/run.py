@@ -34,11 +34,12 @@ from espalier.models.numerics import Setting, resolve_precision, settle_process
 from espalier.scorers import Scorer
 from espalier.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from espalier.training.config import Training, dump_toml, read_toml
-from espalier.training.loop import Loop, Reference, make_optimizer, make_reference
-from espalier.training.metrics import Recorder, read_metrics
-from espalier.training.prepare import prepare, reference_stream, stored_logprobs
+from espalier.training.loop import Loop, make_optimizer
+from espalier.training.metrics import Recorder, Watch, read_metrics
+from espalier.training.prepare import check_streams, prepare, reference_stream, stored_logprobs
 from espalier.training.recipe import Online, Recipe
-from espalier.training.rollout import Actor
+from espalier.training.reference import Follower, Reference, make_reference
+from espalier.training.rollout import Actor, Prompts
 from espalier.trees import Forest
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -81,6 +82,7 @@ def train(
     out: str | Path | None = None,
     scorer: Scorer | None = None,
     engine: Engine | None = None,
+    prompts: Prompts | None = None,
     resume: bool = False,
     progress: Progress | None = None,
     notes: Mapping[str, Any] | None = None,
@@ -95,6 +97,7 @@ def train(
         out: the run folder, new or (with `resume`) that of the interrupted run; `runs/<recipe>-<n>` by default.
         scorer: judges the rollouts of an online recipe.
         engine: writes the rollouts; the model itself by default.
+        prompts: makes the prompts of an online recipe anew at each step; see `espalier.training.rollout.Prompts`.
         resume: go on from the newest checkpoint; starts afresh where there is none.
         progress: called after each step, and while the reference's log-probs are computed; see `Progress`.
         notes: more tables for config.toml (where model and data came from).
@@ -110,7 +113,7 @@ def train(
     if not len(selected):
         raise TrainingError("the forest is empty: there is nothing to learn from")
     settle_process()
-    if not online:
+    if any(tree.root.children for tree in selected):
         selected = prepare(selected, model)
     folder = Path(out) if out is not None else _next_folder(recipe.key)
     training = _settle_precision(folder, training, model, resume)
@@ -120,25 +123,27 @@ def train(
         torch.manual_seed(training.seed)
         model.add_head(recipe.head, link=recipe.link)
     optimizer = make_optimizer(model, training)
-    actor = _actor(model, engine, scorer, training.precision) if online else None
+    actor = _actor(model, engine, scorer, prompts, training.precision) if online else None
     total = training.total(len(selected))
 
     def tell(trees: int, of: int) -> None:
         if progress is not None:
             progress(0, total, {"reference": trees / of})
 
-    reference = _reference(folder, recipe, model, selected, training, tell)
-    loop = Loop(recipe, model, selected, training, total, optimizer, reference, actor)
+    follower = Follower(model, *recipe.follows) if recipe.needs_reference and recipe.follows else None
+    reference = _reference(folder, recipe, model, follower, selected, training, tell)
+    loop = Loop(recipe, model, selected, training, total, optimizer, reference, actor, follower)
 
     store = folder / "checkpoints"
     done = max(checkpoints(store), default=0) if resume else 0
     if done:
-        load_checkpoint(store, done, model, optimizer)
+        load_checkpoint(store, done, model, optimizer, follower)
     recorder = Recorder(folder, resume_after=done - 1 if done else None)
+    watch = Watch(read_metrics(folder))
     saved = done
 
     def save(step: int) -> None:
-        save_checkpoint(store, step, model, optimizer, training.keep)
+        save_checkpoint(store, step, model, optimizer, training.keep, follower)
         if loop.rolled is not None:
             loop.rolled.write(folder / "trees" / f"step-{step}.parquet")
 
@@ -147,6 +152,7 @@ def train(
             started = time.perf_counter()
             metrics = loop.step(done)
             recorder.write(done, metrics, {"seconds": time.perf_counter() - started})
+            watch.see({"step": done, **metrics})
             done += 1
             if done % training.checkpoint_every == 0 and done < total:
                 save(done)
@@ -207,9 +213,19 @@ def _settle_config(folder: Path, recipe: Recipe, training: Training, notes: Mapp
 
 
 def _reference(
-    folder: Path, recipe: Recipe, model: Model, forest: Forest, training: Training, tell: Callable[[int, int], None]
+    folder: Path,
+    recipe: Recipe,
+    model: Model,
+    follower: Follower | None,
+    forest: Forest,
+    training: Training,
+    tell: Callable[[int, int], None],
 ) -> Reference:
     """Where the reference's log-probs come from: stored responses have them, new ones need the policy itself."""
+    if isinstance(recipe, Online) and recipe.stored_reference is not None:
+        check_streams(forest, recipe, recipe.stored_reference)
+    if follower is not None:
+        return make_reference(model, follower.model, training, recipe.temperature)
     if isinstance(recipe, Online) or not recipe.needs_reference:
         return make_reference(model, _initial_policy(folder, recipe, model), training, recipe.temperature)
     with _deterministic():
@@ -232,14 +248,16 @@ def _initial_policy(folder: Path, recipe: Recipe, model: Model) -> Model | None:
     return initial
 
 
-def _actor(model: Model, engine: Engine | None, scorer: Scorer | None, precision: Setting) -> Actor:
+def _actor(
+    model: Model, engine: Engine | None, scorer: Scorer | None, prompts: Prompts | None, precision: Setting
+) -> Actor:
     if scorer is None:
         raise ConfigError("an online recipe needs a scorer to judge the rollouts; pass scorer=...")
     if engine is None:
         from espalier.engines.local import LocalEngine
 
         engine = LocalEngine(model, precision=precision)
-    return Actor(engine, scorer)
+    return Actor(engine, scorer, prompts)
 
 
 def _next_folder(key: str) -> Path:

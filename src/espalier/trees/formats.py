@@ -6,6 +6,7 @@
 | `prompt/completion` | one leaf | |
 | `prompt/completion/label` | one leaf | `label` on it |
 | `prompt/chosen/rejected` | two leaves; `margin`, where given, in the tree's meta | `preference`: 1 and 0 |
+| `prompt/first/second/preference` | two leaves | `preference`: the chance that the first is better, and 1 minus it |
 | `prompt/completions/labels` | a chain of steps | `label` on each; null is missing |
 | `question/answer` | one leaf, the answer | |
 | `messages` | what leads to the last message is the prompt, the last message (the assistant's) one leaf | |
@@ -36,6 +37,7 @@ Format = Literal[
     "prompt/completion",
     "prompt/completion/label",
     "prompt/chosen/rejected",
+    "prompt/first/second/preference",
     "prompt/completions/labels",
     "question/answer",
     "messages",
@@ -195,6 +197,8 @@ def tree(record: Record, format: Format, separator: str) -> Tree:
             node.author = author
     for leaf in leaves:
         leaf.stop = "eos"
+    if "second" in names:
+        leaves[1].meta.pop("model", None)  # it is the first one's writer
     if (answer := record.get("answer")) is not None:
         grown.meta["answer"] = _json(answer)
     grown.id = _id(record)
@@ -240,6 +244,18 @@ def _pair(record: Record, separator: str) -> Tree:
     return grown
 
 
+def _compared(record: Record, separator: str) -> Tree:
+    grown = _bare(record, separator)
+    expected = "the chance that the first is better, 0 to 1"
+    share = record.number("preference", record.need("preference", expected))
+    if not 0 <= share <= 1:
+        record.fail("preference", describe(share), expected)
+    for name, value in (("first", share), ("second", 1 - share)):
+        text = record.response(name, isinstance(record.get("prompt"), list))
+        grown.root.add(Node(text, scores={"preference": Score(value)}))
+    return grown
+
+
 def _steps(record: Record, separator: str) -> Tree:
     grown = _bare(record, separator)
     steps = [record.text("completions", step, "a list of strings") for step in record.items("completions", "strings")]
@@ -270,6 +286,7 @@ _BUILDERS: dict[Format, Callable[[Record, str], Tree]] = {
     "prompt/completion": _one,
     "prompt/completion/label": _labelled,
     "prompt/chosen/rejected": _pair,
+    "prompt/first/second/preference": _compared,
     "prompt/completions/labels": _steps,
     "question/answer": lambda record, separator: _one(record, separator, "question", "answer"),
     "messages": _chat,

@@ -3,11 +3,12 @@
 from espalier.training.recipe import Recipe
 from espalier.training.recipes.dpo import DPO
 from espalier.training.recipes.grpo import GRPO
+from espalier.training.recipes.online_dpo import OnlineDPO
 from espalier.training.recipes.ppo import PPO
 from espalier.training.recipes.reward import Reward
 from espalier.training.recipes.sft import SFT
 from espalier.training.recipes.value import Value
 
-RECIPES: dict[str, type[Recipe]] = {recipe.key: recipe for recipe in (SFT, Reward, Value, DPO, GRPO, PPO)}
+RECIPES: dict[str, type[Recipe]] = {recipe.key: recipe for recipe in (SFT, Reward, Value, DPO, OnlineDPO, GRPO, PPO)}
 
-__all__ = ["DPO", "GRPO", "PPO", "RECIPES", "SFT", "Reward", "Value"]
+__all__ = ["DPO", "GRPO", "PPO", "RECIPES", "SFT", "OnlineDPO", "Reward", "Value"]
