@@ -108,6 +108,9 @@ EVERY: dict[str, Callable[[Batch], Tensor]] = {
     ),
     "aot": lambda b: p.aot(b.lc - b.lr, b.whole.e[b.at_rank("lc", "e")], 0.3, 0.1),
     "aot_unpaired": lambda b: p.aot_unpaired(b.c, 2 * b.logratio((b.at_rank("c", "r") + 1) % ROWS), 0.3),
+    "sami": lambda b: p.sami(
+        torch.stack([lists(b.mc, b.mr, b.mc), lists(b.mr, b.mc, b.mr), lists(b.mc, b.mc, b.a)], 1)
+    ),
     "online_ipo": lambda b: p.online_ipo(b.c, b.r, b.a, 0.3),
     "geometric_mixture": lambda b: p.geometric_mixture(
         b.model.policy[b.model.previous[b.rows, 0]], b.model.reference[b.model.previous[b.rows, 0]], 0.3

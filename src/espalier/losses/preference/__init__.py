@@ -1,6 +1,7 @@
 """Preference losses: `core` is the algebra, every named loss a line or two of it; docs/losses.md has the table."""
 
 from espalier.losses.preference import core
+from espalier.losses.preference.contrastive import sami
 from espalier.losses.preference.core import logistic, margin
 from espalier.losses.preference.general import (
     dno,
@@ -94,6 +95,7 @@ __all__ = [
     "robust_dpo",
     "rpo",
     "rrhf",
+    "sami",
     "settings",
     "simpo",
     "slic",
