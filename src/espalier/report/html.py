@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,6 +18,7 @@ from markupsafe import Markup
 from espalier.report import figures, plots
 from espalier.report.colour import STOPS
 from espalier.report.parts import Report
+from espalier.report.preferences import preferences
 from espalier.report.strips import heat_rules
 from espalier.report.svg import legend
 from espalier.report.treeview import TreeView
@@ -62,11 +63,16 @@ def page(report: Report) -> str:
         legend=legend,
         place=place,
     )
+    compared = preferences(report)
+    shown = {part.phase: part.names for part in compared}
     script = (ASSETS / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         report=report,
         trees=[TreeView(shown, index) for index, shown in enumerate(report.trees)],
-        training=[(phase, measured(rows, report)) for phase, rows in report.training.items() if rows],
+        preferences=compared,
+        training=[
+            (phase, measured(rows, report, shown.get(phase, set()))) for phase, rows in report.training.items() if rows
+        ],
         accuracy_range=_span([(row.accuracy.low, row.accuracy.high) for row in report.rows]),
         difference_range=_span([(d.interval.low, d.interval.high) for d in report.differences] + [(0.0, 0.0)]),
         gradient=", ".join("rgb({}, {}, {})".format(*stop) for stop in STOPS),
@@ -76,9 +82,15 @@ def page(report: Report) -> str:
     )
 
 
-def measured(rows: Sequence[Mapping[str, float]], report: Report) -> list[tuple[str, float, Markup]]:
-    """Name, last value and chart of each metric that has a number, in the dictionary's order, then as first met."""
-    met = dict.fromkeys(name for row in rows for name in row if name != "step")
+def measured(
+    rows: Sequence[Mapping[str, float]], report: Report, elsewhere: Collection[str]
+) -> list[tuple[str, float, Markup]]:
+    """Name, last value and chart of each metric that has a number, in the dictionary's order, then as first met.
+
+    Args:
+        elsewhere: the metrics that another part of the page draws.
+    """
+    met = dict.fromkeys(name for row in rows for name in row if name != "step" and name not in elsewhere)
     names = [name for name in report.metrics if name in met] + [name for name in met if name not in report.metrics]
     found = []
     for name in names:

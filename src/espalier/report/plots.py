@@ -1,9 +1,10 @@
-"""The report's four plots: accuracy against tokens, training curves, reliability, over-optimisation."""
+"""The report's plots: accuracy against tokens, training curves, reliability, over-optimisation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -13,6 +14,8 @@ from espalier.report.svg import Axis, Frame, chart, legend, tag
 
 DRAWN = 160
 """More points than this in a small chart are drawn as bucket means."""
+SMOOTH = 10
+"""Steps that a running mean goes over."""
 
 
 def whole_percent(share: float) -> str:
@@ -30,11 +33,10 @@ def accuracy_chart(curves: Sequence[Curve], size: tuple[int, int] = (880, 360)) 
     return chart(curves, x, y, size, "Accuracy against generated tokens per problem, with 95 % intervals")
 
 
-def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) -> Markup | None:
-    """One metric over the steps that have it; None where no step has a finite value.
+def _over_steps(name: str, title: str, rows: Sequence[Mapping[str, float]]) -> Curve | None:
+    """A metric over the steps that have it; None where no step has a finite value.
 
     Long runs are drawn as the mean of neighbouring steps, in a band from the smallest to the largest of them.
-    A value that is not finite breaks the line.
     """
     points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name) is not None]
     if not any(math.isfinite(value) for _, value in points):
@@ -42,17 +44,75 @@ def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) ->
     each = math.ceil(len(points) / DRAWN)
     buckets = [points[i : i + each] for i in range(0, len(points), each)]
     values = [[value for _, value in bucket] for bucket in buckets]
-    curve = Curve(
-        name,
+    return Curve(
+        title,
         [sum(step for step, _ in bucket) / len(bucket) for bucket in buckets],
         [sum(bucket) / len(bucket) for bucket in values],
         [min(bucket) for bucket in values],
         [max(bucket) for bucket in values],
     )
-    steps = [step for step, _ in points]
-    x = Axis(min(steps), max(max(steps), min(steps) + 1), "step", many=4)
+
+
+def _steps(rows: Sequence[Mapping[str, float]], names: Iterable[str]) -> Axis:
+    steps = [float(row["step"]) for row in rows if any(row.get(name) is not None for name in names)]
+    return Axis(min(steps), max(max(steps), min(steps) + 1), "step", many=4)
+
+
+def training_chart(name: str, rows: Sequence[Mapping[str, float]], unit: str) -> Markup | None:
+    """One metric over the steps that have it; None where no step has a finite value.
+
+    Long runs are drawn as the mean of neighbouring steps, in a band from the smallest to the largest of them.
+    A value that is not finite breaks the line.
+    """
+    curve = _over_steps(name, name, rows)
+    if curve is None:
+        return None
     y = Axis.around(_both([curve]), unit, many=3)
-    return chart([curve], x, y, (320, 170), f"{name} over training steps", markers=False)
+    return chart([curve], _steps(rows, [name]), y, (320, 170), f"{name} over training steps", markers=False)
+
+
+def lines_chart(
+    title: str,
+    lines: Mapping[str, str],
+    rows: Sequence[Mapping[str, float]],
+    unit: str,
+    limits: Sequence[float] = (),
+    size: tuple[int, int] = (420, 230),
+) -> Markup | None:
+    """Several metrics of one unit over the training steps, by their names in the legend; None where none has a value.
+
+    A line is the mean of the last `SMOOTH` steps that have the metric; the steps themselves lie faintly behind it.
+
+    Args:
+        limits: values that a dashed line marks.
+    """
+    behind = [curve for name, line in lines.items() if (curve := _over_steps(name, line, rows)) is not None]
+    if not behind:
+        return None
+    smoothed = [_over_steps(name, line, _smooth(rows, name)) for name, line in lines.items()]
+    found = [curve for curve in smoothed if curve is not None]
+    x, y = _steps(rows, lines), Axis.around([*(v for curve in behind for v in curve.y), *limits], unit, many=4)
+    spot = Frame(x, y, size)
+    edges = {"x1": spot.x(x.low), "x2": spot.x(x.high)}
+    parts = [tag("line", "honest", **edges, y1=spot.y(limit), y2=spot.y(limit)) for limit in limits]
+    for i, curve in enumerate(behind):
+        places = [
+            (spot.x(at), spot.y(value)) for at, value in zip(curve.x, curve.y, strict=True) if math.isfinite(value)
+        ]
+        parts.append(tag("path", f"raw s{i}", d="M" + "L".join(f"{at:.1f} {value:.1f}" for at, value in places)))
+    bare = [replace(curve, low=curve.y, high=curve.y) for curve in found]
+    return chart(bare, x, y, size, f"{title} over training steps", under=Markup("").join(parts), markers=False)
+
+
+def _smooth(rows: Sequence[Mapping[str, float]], name: str) -> list[dict[str, float]]:
+    """A metric's running mean; what is not finite is left out of it."""
+    last: deque[float] = deque(maxlen=SMOOTH)
+    found = []
+    for row in rows:
+        if (value := row.get(name)) is not None and math.isfinite(value):
+            last.append(value)
+            found.append({"step": row["step"], name: sum(last) / len(last)})
+    return found
 
 
 def reliability_chart(of: Reliability) -> Markup:
