@@ -14,17 +14,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES: dict[str, str] = {
-    **dict.fromkeys(("Forest", "ForestWriter", "Ledger", "Node", "Score", "Tree"), "espalier.trees"),
+    **dict.fromkeys(("Forest", "ForestWriter", "Ledger", "Node", "Prices", "Score", "Tree"), "espalier.trees"),
     **dict.fromkeys(("open_forest", "read"), "espalier.trees"),
     **dict.fromkeys(("Model", "from_config", "load", "train_tokenizer"), "espalier.models"),
     **dict.fromkeys(("Engine", "LocalEngine", "Sampling"), "espalier.engines"),
     **dict.fromkeys(("ExactMatch", "FormatMatch", "MathMatch", "NumericMatch"), "espalier.scorers"),
     **dict.fromkeys(("ImplicitReward", "RewardScorer", "Scorer", "ValueScorer"), "espalier.scorers"),
     **dict.fromkeys(("BestOfN", "Found", "Greedy", "MajorityVote", "Sample"), "espalier.search"),
-    **dict.fromkeys(("StepBeam", "Strategy", "WeightedVote"), "espalier.search"),
+    **dict.fromkeys(("StepBeam", "Strategy", "WeightedVote", "Budget", "Limits"), "espalier.search"),
+    **dict.fromkeys(("MCTS", "DiverseTreeSearch", "ParticleFilter", "TreeSampling"), "espalier.search"),
     **dict.fromkeys(("DPO", "GRPO", "PPO", "SFT", "OnlineDPO", "Reward", "Value"), "espalier.training"),
     **dict.fromkeys(("Run", "Training", "train"), "espalier.training"),
-    **dict.fromkeys(("accuracy", "audit_scorer", "compare"), "espalier.audit"),
+    **dict.fromkeys(("accuracy", "audit_scorer", "compare", "compare_strategies"), "espalier.audit"),
 }
 
 __all__ = sorted(_HOMES)  # pyright: ignore

@@ -1,4 +1,4 @@
-"""`espalier sample | score | search`: forests in, forests out."""
+"""`espalier sample | score`: forests in, forests out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -137,77 +137,6 @@ def annotate(forest: str, kind: str, model: str, out: Path) -> None:
     print(f"{judge.spent.scored:,} tokens run, stream {judge.name!r}: {out}")
 
 
-def search(
-    *,
-    model: str,
-    data: str,
-    out: Path,
-    strategy: Literal["greedy", "majority", "best-of-n", "weighted", "beam"] = "weighted",
-    scorer: str | None = None,
-    verifier: str | None = None,
-    n: Annotated[int, Parameter(alias="-n")] = 8,
-    width: int = 4,
-    max_tokens: int = 256,
-    temperature: float = 1.0,
-    step: str = "\\n",
-    seed: int = 0,
-    limit: int | None = None,
-    columns: Columns = None,
-) -> None:
-    """Search for answers with a scorer's help; write the forest, and print accuracy and cost.
-
-    For example:
-
-        espalier search --model runs/sft/model --scorer runs/value/model --strategy beam --data problems.jsonl
-        --verifier numeric --out runs/beam
-
-    Args:
-        model: folder or hub id of the policy.
-        data: prompts, with reference answers in the column answer where a verifier is to judge.
-        out: folder for the grown forest.
-        strategy: how to spend the tokens.
-        scorer: guides best-of-n, weighted and beam.
-        verifier: says which answers are right, for the table.
-        n: samples (for beam: width times expand).
-        width: beams that live on.
-        max_tokens: longest response (for beam: longest step).
-        temperature: of the samples.
-        step: the string that ends a step, for beam.
-        seed: same seed, same search.
-        limit: only the first so many prompts.
-        columns: our column names to the file's, as in prompt=question.
-    """
-    from espalier.cli.settings import open_scorer
-    from espalier.engines.base import Sampling
-    from espalier.engines.local import LocalEngine
-    from espalier.models import load
-    from espalier.report import Report, print_tables, row, track
-
-    judge = open_scorer(scorer) if scorer else None
-    if strategy in ("best-of-n", "weighted", "beam") and judge is None:
-        raise ConfigError(f"--strategy {strategy} needs --scorer to go by")
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    policy = load(model)
-    prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
-    with track(strategy, len(prompts), "prompts") as bar:
-        chosen = _strategy(strategy, judge, n, width, sampling, _unescaped(step), bar.reach)
-        found = chosen.search(prompts, LocalEngine(policy), judge)
-    for tree, answer in zip(found.forest, found.answers, strict=True):
-        if answer is not None:
-            answer.meta["chosen"] = strategy
-        tree.meta["strategy"] = strategy
-    if verifier:
-        open_scorer(verifier).score(found.forest)
-    found.forest.write(out)
-    if verifier:
-        print_tables(Report(title=strategy, rows=[row(strategy, found)]))
-    cost = found.ledger
-    print(
-        f"{cost.generated:,} tokens generated, {cost.prefilled:,} prefilled, {cost.scored:,} scored, "
-        f"{cost.seconds:.1f} s: {out}"
-    )
-
-
 def open_prompts(data: str, columns: list[str] | None, limit: int | None, tokenizer: Any) -> Forest:
     """The bare problems of a file or forest; `tokenizer` has the chat template for chat messages."""
     from espalier.cli.settings import parse_columns
@@ -215,18 +144,6 @@ def open_prompts(data: str, columns: list[str] | None, limit: int | None, tokeni
 
     forest = read(data, columns=parse_columns(columns) if columns else None, tokenizer=tokenizer)
     return (forest[:limit] if limit is not None else forest).prompts()
-
-
-def _unescaped(text: str) -> str:
-    r"""`\n` as typed to a line break, and the like.
-
-    Raises:
-        ConfigError: an escape that is none.
-    """
-    try:
-        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--step {text!r}: {error.reason}") from None
 
 
 def _settle(out: Path, settings: dict[str, Any]) -> None:
@@ -246,22 +163,6 @@ def _settle(out: Path, settings: dict[str, Any]) -> None:
     aside = note.with_suffix(".tmp")
     aside.write_text(json.dumps(settings))
     aside.replace(note)
-
-
-def _strategy(name: str, judge: Any, n: int, width: int, sampling: Any, step: str, progress: Any) -> Any:
-    from espalier import search as room
-    from espalier.search import final_answer
-
-    by = judge.name if judge is not None else "value"
-    if name == "greedy":
-        return room.Greedy(max_tokens=sampling.max_tokens, progress=progress)
-    if name == "majority":
-        return room.MajorityVote(n, sampling, extract=final_answer, progress=progress)
-    if name == "best-of-n":
-        return room.BestOfN(n, sampling, by, progress=progress)
-    if name == "weighted":
-        return room.WeightedVote(n, sampling, by, extract=final_answer, progress=progress)
-    return room.StepBeam(width, n // width if 0 < width < n else 1, sampling, by, step, progress=progress)
 
 
 def _chunks(forest: Forest, size: int, first: int) -> Iterator[tuple[Forest, int]]:

@@ -37,8 +37,8 @@ class ExactScorer(Verifier):
         self.prefixes = None if prefixes is None else prefixes.tolist()
 
     def nodes(self, tree: Tree) -> Iterator[Node]:
-        """Every end of a complete string; with values of prefixes, every node below the prompt."""
-        below = (node for node in tree.walk() if node is not tree.root)
+        """Every new end of a complete string; with values of prefixes, every new node below the prompt."""
+        below = (node for node in tree.walk() if node is not tree.root and self.name not in node.scores)
         return (node for node in below if self.prefixes or place(self.language, node).string is not None)
 
     def judge(self, node: Node, tree: Tree) -> Score:

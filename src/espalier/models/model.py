@@ -157,19 +157,23 @@ class Model(nn.Module):
             ContextLengthError: a path is longer than the context.
             ModelError: a head that is not there, log-probs of a scorer, or layout "tree" where it is not possible.
         """
-        self._check_length(packed)
         for name in heads:
             self.link(name)
-        states = tree_hidden if self._layout(packed, layout) == "tree" else padded_hidden
-        # A layer that is recomputed in the backward pass must be as it was in the forward pass.
-        onednn = prefers_onednn() and not self.hf.is_activation_checkpointing
-        with fast_linears(self.hf.base_model) if onednn else nullcontext():
-            hidden = states(self.hf.base_model, packed)
+        hidden = self.hidden(packed, layout)
         found, spread, best = None, None, None
         if logprobs or entropy or top:
             found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
         values = {name: self._head(name, hidden) for name in heads}
         return Outputs(found if logprobs else None, spread, values, best, {name: self.link(name) for name in heads})
+
+    def hidden(self, packed: Packed, layout: Layout | None = None) -> Float[Tensor, "tokens width"]:
+        """The trunk's last hidden state at every token; see `forward`."""
+        self._check_length(packed)
+        states = tree_hidden if self._layout(packed, layout) == "tree" else padded_hidden
+        # A layer that is recomputed in the backward pass must be as it was in the forward pass.
+        onednn = prefers_onednn() and not self.hf.is_activation_checkpointing
+        with fast_linears(self.hf.base_model) if onednn else nullcontext():
+            return states(self.hf.base_model, packed)
 
     def copy(self) -> Model:
         """A frozen copy in evaluation mode: a reference policy."""

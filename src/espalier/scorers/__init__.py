@@ -12,14 +12,18 @@ from espalier.scorers.missing import MissingRateError, check_missing
 from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, NumericMatch
 
 if TYPE_CHECKING:
+    from espalier.scorers.certainty import Certainty, Entropy, Likelihood, SelfCertainty
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
     from espalier.scorers.reference import ReferenceLogProbs, stream_name
     from espalier.scorers.tokens import TokenView
 
 __all__ = [
+    "Certainty",
+    "Entropy",
     "ExactMatch",
     "FormatMatch",
     "ImplicitReward",
+    "Likelihood",
     "MathMatch",
     "MissingRateError",
     "ModelScorer",
@@ -27,6 +31,7 @@ __all__ = [
     "ReferenceLogProbs",
     "RewardScorer",
     "Scorer",
+    "SelfCertainty",
     "TokenView",
     "ValueScorer",
     "Verifier",
@@ -38,6 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Certainty", "Entropy", "Likelihood", "SelfCertainty"):
+        return getattr(import_module("espalier.scorers.certainty"), name)
     if name in ("ImplicitReward", "ModelScorer", "RewardScorer", "ValueScorer"):
         return getattr(import_module("espalier.scorers.models"), name)
     if name in ("ReferenceLogProbs", "stream_name"):

@@ -150,11 +150,11 @@ class Chunk:
         if judged:
             self.scorer.score(Forest([self.trees[i] for i in judged]))
         # A node without a parent was cut off again before it could be judged.
-        new = [[node for node in self._unjudged[i] if node.parent is not None] for i in judged]
+        new = [[node for node in (*self._unjudged[i], *of[i]) if node.parent is not None] for i in judged]
         self._charge("scored", (self._meter() - before).scored, new, [(i, 0) for i in judged])
         for i in judged:
             self._unjudged[i] = []
-        ranked = [node for i in judged for node in of[i]]
+        ranked = [node for i in judged if not self.cut[i] for node in of[i]]
         if ranked and not any(name in node.scores for node in ranked):
             raise ConfigError(
                 f"scorer {self.scorer.name!r} gave no node a score called {name!r} (found: "

@@ -1,0 +1,225 @@
+"""`espalier search`: one strategy, or several against each other at several budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from espalier.cli.forests import Columns, open_prompts
+from espalier.errors import ConfigError
+
+if TYPE_CHECKING:
+    from espalier.cli.strategies import Settings
+    from espalier.models import Model
+    from espalier.search import Found
+    from espalier.trees import Forest, Prices
+
+Numbers = Annotated[list[int] | None, Parameter(consume_multiple=True)]
+
+
+def search(
+    *,
+    model: str,
+    data: str,
+    out: Path,
+    strategy: str = "weighted",
+    compare: str | None = None,
+    budgets: Numbers = None,
+    scorer: str | None = None,
+    verifier: str | None = None,
+    n: Annotated[int, Parameter(alias="-n")] = 8,
+    width: int | None = None,
+    max_tokens: int = 256,
+    step_tokens: int | None = None,
+    temperature: float = 1.0,
+    step: str = "\\n",
+    tokens: int | None = None,
+    seconds: float | None = None,
+    money: float | None = None,
+    prices: str | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    columns: Columns = None,
+) -> None:
+    """Search for answers with a scorer's help; write the forest, and print accuracy and cost.
+
+    With --compare, strategies are run within several budgets; accuracy against compute, what a right answer costs, and
+    which strategy to take at each budget are printed and drawn (OUT/report.html).
+
+    For example:
+
+        espalier search --model runs/sft/model --scorer runs/value/model --strategy beam --data problems.jsonl
+        --verifier numeric --out runs/beam
+
+        espalier search --model runs/sft/model --scorer runs/value/model --compare majority,weighted,beam
+        --budgets 100 200 400 --data problems.jsonl --verifier numeric --out runs/compared
+
+    Args:
+        model: folder or hub id of the policy.
+        data: prompts, with reference answers in the column answer where a verifier is to judge.
+        out: folder for the grown forest, or for the comparison.
+        strategy: how to spend the tokens; docs/search.md has the names.
+        compare: strategies to compare, with commas between.
+        budgets: for --compare, generated tokens a problem.
+        scorer: guides the strategies; greedy, majority, adaptive and token-beam need none.
+        verifier: says which answers are right; --compare needs one.
+        n: samples (by steps: candidate steps a round, particles, or descents).
+        width: beams that live on.
+        max_tokens: longest response.
+        step_tokens: longest step; as max-tokens by default.
+        temperature: of the samples.
+        step: the string that ends a step.
+        tokens: the most generated tokens of a problem.
+        seconds: the most seconds of the whole search.
+        money: the most money of the whole search.
+        prices: of a million tokens generated, prefilled and scored, as in 8,2,0.5.
+        seed: same seed, same search.
+        limit: only the first so many prompts.
+        columns: our column names to the file's, as in prompt=question.
+    """
+    from espalier.cli.settings import open_scorer
+    from espalier.cli.strategies import Settings, check_scorer, make
+    from espalier.engines.base import Sampling
+    from espalier.engines.local import LocalEngine
+    from espalier.models import load
+    from espalier.report import Report, print_tables, row, track
+    from espalier.scorers import RewardScorer
+    from espalier.search import Budget, Limits, final_answer
+    from espalier.trees import Prices
+
+    names = compare.split(",") if compare else [strategy]
+    judge = open_scorer(scorer) if scorer else None
+    check_scorer(names, judge)
+    by = judge.name if judge is not None else "value"
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    vote = None if isinstance(judge, RewardScorer) else final_answer  # a reward may be negative
+    of = Settings(n, sampling, step_tokens or max_tokens, _unescaped(step), width, by, vote)
+    for name in names:
+        make(name, of)
+    cost = _prices(prices)
+    policy = load(model)
+    prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
+    if compare:
+        if not budgets or verifier is None:
+            raise ConfigError("--compare needs --budgets (generated tokens a problem) and --verifier")
+        compared(names, budgets, of, policy, prompts, judge, open_scorer(verifier), cost, out)
+        return
+    budget = Budget(Limits(generated=tokens), Limits(seconds=seconds, money=money), cost or Prices())
+    with track(strategy, len(prompts), "prompts") as bar:
+        chosen = make(strategy, replaced(of, progress=bar.reach))
+        found = chosen.search(prompts, LocalEngine(policy), judge, budget)
+    mark(found, strategy)
+    if verifier:
+        open_scorer(verifier).score(found.forest)
+    found.forest.write(out)
+    if verifier:
+        print_tables(Report(title=strategy, rows=[row(strategy, found)]))
+    spent = found.ledger
+    price = "" if cost is None else f"{spent.money(cost):.4g} in money, "
+    cut = f"; the budget ended {sum(found.cut)} of {len(found.cut)} searches early" if any(found.cut) else ""
+    print(
+        f"{spent.generated:,} tokens generated, {spent.prefilled:,} prefilled, {spent.scored:,} scored, {price}"
+        f"{spent.seconds:.1f} s: {out}{cut}"
+    )
+
+
+def compared(
+    names: list[str],
+    budgets: list[int],
+    of: Settings,
+    policy: Model,
+    prompts: Forest,
+    judge: Any,
+    verifier: Any,
+    prices: Prices | None,
+    out: Path,
+) -> None:
+    """Run the comparison; write it, the page, and the forest of each pick; print the tables."""
+    from espalier.audit.search import compare_strategies
+    from espalier.cli.comparison import comparison_report, cost_table
+    from espalier.cli.strategies import make
+    from espalier.engines.local import LocalEngine
+    from espalier.report import print_tables, track, view_run, write_report
+    from espalier.search import Greedy
+
+    with track("compare", len(names) * len(budgets), "searches") as bar:
+        # How long a response is says how many samples fit a budget.
+        greedy = Greedy(of.sampling.max_tokens).search(prompts.prompts(), LocalEngine(policy))
+        length = max(1, greedy.ledger.generated // len(prompts))
+        done = iter(range(len(names) * len(budgets)))
+        found = compare_strategies(
+            # Twice what fits at that length: it is the budget that ends the search.
+            {name: lambda budget, name=name: make(name, replaced(of, size=max(1, filled(name, budget, length))))
+             for name in names},
+            budgets,
+            prompts,
+            lambda: LocalEngine(policy),
+            judge,
+            verifier,
+            prices=prices,
+            progress=lambda name, budget: bar.reach(next(done), note=f"{name} at {budget}"),
+        )  # fmt: skip
+    report = comparison_report(found, prices)
+    write_report(report, out)
+    for pick in found.picks:
+        best = found.found[pick.strategy, pick.budget]
+        mark(best, pick.strategy)
+        best.forest.write(out / "trees" / f"{pick.budget}-{pick.strategy}.parquet")
+    page = view_run(out)
+    print_tables(report)
+    from rich.console import Console
+
+    console = Console()
+    console.print()
+    console.print(cost_table(found, prices))
+    for pick in found.picks:
+        console.print(str(pick), markup=False, highlight=False)
+    console.print(f"\nreport: {page}", markup=False, highlight=False)
+
+
+OPEN_ENDED = ("majority", "best-of-n", "weighted", "borda", "adaptive", "mcts", "tree", "tree-greedy", "gibbs")
+"""These can go on for as long as there are tokens; the others must be made for a size."""
+
+
+def filled(name: str, budget: int, length: int) -> int:
+    """The size that fills a budget, when a response has about `length` tokens."""
+    return budget // length * (4 if name in OPEN_ENDED else 1) + (name in OPEN_ENDED)
+
+
+def replaced(of: Settings, **changes: Any) -> Settings:
+    from dataclasses import replace
+
+    return replace(of, **changes)
+
+
+def mark(found: Found, strategy: str) -> None:
+    """Write on the trees what was chosen, and by whom."""
+    for tree, answer in zip(found.forest, found.answers, strict=True):
+        if answer is not None:
+            answer.meta["chosen"] = strategy
+        tree.meta["strategy"] = strategy
+
+
+def _prices(text: str | None) -> Prices | None:
+    from espalier.trees import Prices
+
+    if text is None:
+        return None
+    try:
+        return Prices(*map(float, text.split(",")))
+    except (TypeError, ValueError):
+        raise ConfigError(f"--prices {text!r}: write up to three numbers, as in 8,2,0.5") from None
+
+
+def _unescaped(text: str) -> str:
+    r"""`\n` as typed to a line break, and the like.
+
+    Raises:
+        ConfigError: an escape that is none.
+    """
+    try:
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--step {text!r}: {error.reason}") from None
