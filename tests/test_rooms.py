@@ -17,7 +17,7 @@ SOURCE = Path(espalier.__file__).parent
 ARCHITECTURE = SOURCE.parents[1] / "docs" / "architecture.md"
 
 ORDER = (
-    *("trees", "losses", "models", "engines", "scorers", "search"),
+    *("trees", "sandbox", "losses", "models", "engines", "scorers", "search"),
     *("curation", "training", "audit", "report", "cli"),
 )
 """A room imports from those before it."""

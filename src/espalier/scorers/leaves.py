@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from espalier.trees import Forest, Ledger, Node, Score, Tree
 
@@ -38,12 +38,15 @@ class Verifier(ABC):
     def score(self, forest: Forest) -> Forest:
         start = time.perf_counter()
         scored = forest.load()
-        for tree in scored:
-            for node in self.nodes(tree):
-                if self.name not in node.scores:
-                    node.scores[self.name] = self._judge(node, tree)
+        waiting = [(node, tree) for tree in scored for node in self.nodes(tree) if self.name not in node.scores]
+        for (node, _), score in zip(waiting, self.judge_all(waiting), strict=True):
+            node.scores[self.name] = score
         self.spent += Ledger(calls=1, seconds=time.perf_counter() - start)
         return scored
+
+    def judge_all(self, waiting: Sequence[tuple[Node, Tree]]) -> Iterable[Score]:
+        """The scores of these nodes, in order; a verifier that can judge several at a time does so here."""
+        return (self._judge(node, tree) for node, tree in waiting)
 
     def _judge(self, node: Node, tree: Tree) -> Score:
         try:

@@ -1,0 +1,59 @@
+"""Programs that mean harm are contained, the run goes on, and each is reported as what it was."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from espalier.sandbox import Limits, Run, Tested, parallel, run_tests
+from tests.sandbox.hostile import HOSTILE, Hostile
+
+TEST = "assert solve(3) == 6"
+LIMITS = {"cpu": 2, "memory": 256 * 2**20, "output": 2**16, "disk": 2**22}
+
+
+def judged(hostile: Hostile) -> Tested:
+    return run_tests(hostile.code, [TEST], ["solve"], limits=Limits(seconds=hostile.seconds, **LIMITS))
+
+
+@pytest.fixture(scope="module")
+def verdicts(sandbox: None) -> dict[str, Tested]:
+    return dict(zip([hostile.name for hostile in HOSTILE], parallel(judged, HOSTILE), strict=True))
+
+
+def test_there_are_forty_and_more() -> None:
+    assert len({hostile.name for hostile in HOSTILE}) == len(HOSTILE) >= 40
+
+
+@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name.replace(" ", "-"))
+def test_hostile_program_is_reported_as_what_it_was(hostile: Hostile, verdicts: dict[str, Tested]) -> None:
+    run = verdicts[hostile.name].run
+    assert run.outcome in hostile.outcomes, run
+
+
+def test_nothing_of_them_is_left(verdicts: dict[str, Tested]) -> None:
+    def mine(folder: Path) -> bool:
+        try:
+            return b"/python/inside.py" in (folder / "cmdline").read_bytes() and str(os.getpid()) in parents(folder)
+        except OSError:
+            return False
+
+    assert verdicts
+    assert not [folder for folder in Path("/proc").glob("[0-9]*") if mine(folder)]
+
+
+def parents(folder: Path) -> list[str]:
+    """The numbers of the processes that a process descends from."""
+    found = [folder.name]
+    while found[-1] not in ("0", "1"):
+        found.append(Path("/proc", found[-1], "stat").read_text().rsplit(")", 1)[1].split()[1])
+    return found
+
+
+def test_a_good_program_still_passes(verdicts: dict[str, Tested]) -> None:
+    assert verdicts
+    run = run_tests("def solve(x): return 2 * x", [TEST], ["solve"]).run
+    assert isinstance(run, Run)
+    assert run.outcome == "passed"
