@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import App, Parameter
 
 from espalier import __version__
-from espalier.cli import audit, curate, demo, forests, search, train, view
+from espalier.cli import audit, curate, demo, forests, label, search, train, view
 
 app = App(
     name="espalier",
@@ -19,6 +19,7 @@ app.command(demo.demo)
 app.command(train.train)
 app.command(forests.sample)
 app.command(forests.score)
+app.command(label.label)
 app.command(search.search)
 app.command(curate.curate)
 app.command(audit.app)
