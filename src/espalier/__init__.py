@@ -20,10 +20,12 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("Engine", "LocalEngine", "Sampling"), "espalier.engines"),
     **dict.fromkeys(("ExactMatch", "FormatMatch", "MathMatch", "NumericMatch"), "espalier.scorers"),
     **dict.fromkeys(("ImplicitReward", "RewardScorer", "Scorer", "ValueScorer"), "espalier.scorers"),
+    **dict.fromkeys(("ImplicitProcess", "Steps"), "espalier.scorers"),
     **dict.fromkeys(("BestOfN", "Found", "Greedy", "MajorityVote", "Sample"), "espalier.search"),
     **dict.fromkeys(("StepBeam", "Strategy", "WeightedVote", "Budget", "Limits"), "espalier.search"),
     **dict.fromkeys(("MCTS", "DiverseTreeSearch", "ParticleFilter", "TreeSampling"), "espalier.search"),
     **dict.fromkeys(("DPO", "GRPO", "PPO", "SFT", "OnlineDPO", "Reward", "Value"), "espalier.training"),
+    **dict.fromkeys(("OREO", "Critic", "Implicit", "Process"), "espalier.training"),
     **dict.fromkeys(("Run", "Training", "train"), "espalier.training"),
     **dict.fromkeys(("accuracy", "audit_scorer", "compare", "compare_strategies"), "espalier.audit"),
 }

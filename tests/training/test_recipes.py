@@ -10,7 +10,22 @@ import torch
 from espalier.engines.local import LocalEngine
 from espalier.errors import ConfigError, TrainingError
 from espalier.scorers import ReferenceLogProbs, ValueScorer
-from espalier.training import DPO, GRPO, PPO, SFT, Online, OnlineDPO, Reward, Training, Value, train
+from espalier.training import (
+    DPO,
+    GRPO,
+    OREO,
+    PPO,
+    SFT,
+    Critic,
+    Implicit,
+    Online,
+    OnlineDPO,
+    Process,
+    Reward,
+    Training,
+    Value,
+    train,
+)
 from espalier.training.loop import Loop, make_optimizer
 from espalier.training.prepare import prepare, stored_logprobs
 from espalier.training.reference import make_reference
@@ -37,6 +52,12 @@ class Brevity:
 
 
 OFFLINE = [SFT(), Reward(), Reward(by="label"), Value(), Value(loss="mse"), DPO()]
+VALUES = [
+    *(Value(loss=loss, bins=9) for loss in ("two_hot", "hl_gauss", "c51")),
+    *(Process(label=label) for label in ("soft", "binary", "advantage")),
+    *(Critic(), Implicit(beta=0.5), OREO(beta=0.5)),
+    PPO(n=3, max_tokens=8, missing_limit=0.5, critic_lam=1.0, alpha=0.3),
+]
 ONLINE = [
     GRPO(n=3, max_tokens=8, missing_limit=0.5),
     GRPO(n=3, max_tokens=8, missing_limit=0.5, advantage="leave_one_out", per="response", beta=0.1),
@@ -71,7 +92,11 @@ def gradient(recipe, model, forest, micro_tokens):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]), metrics
 
 
-@pytest.mark.parametrize("recipe", OFFLINE + ONLINE, ids=lambda r: f"{r.key}-{getattr(r, 'advantage', '')}{r.link}")
+@pytest.mark.parametrize(
+    "recipe",
+    OFFLINE + ONLINE + VALUES,
+    ids=str,
+)
 def test_the_gradient_does_not_depend_on_how_the_step_is_cut(recipe, tiny, judged):
     whole, metrics = gradient(recipe, tiny(), judged, micro_tokens=100_000)
     for micro_tokens in (1, 100):

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from espalier.training import Run
     from espalier.trees import Forest
 
-RecipeName = Literal["sft", "reward", "value", "dpo", "online-dpo", "grpo", "ppo"]
+RecipeName = Literal[
+    "sft", "reward", "value", "critic", "process", "implicit", "dpo", "oreo", "online-dpo", "grpo", "ppo"
+]
 
 
 def train(

@@ -141,6 +141,7 @@ class Model(nn.Module):
         entropy: bool = False,
         top: int = 0,
         temperature: float = 1.0,
+        detached: bool = False,
         layout: Layout | None = None,
     ) -> Outputs:
         """Log-probs of the targets and head values at every token.
@@ -150,6 +151,7 @@ class Model(nn.Module):
             entropy: also the entropy at each target.
             top: also this many of the likeliest tokens at each target.
             temperature: divides the logits.
+            detached: no gradient flows from the heads into the model that they stand on.
             layout: "tree" runs shared prefixes once, "padded" each path as a row; None takes the tree where the
                 model's layers can, and says once where they cannot.
 
@@ -163,7 +165,8 @@ class Model(nn.Module):
         found, spread, best = None, None, None
         if logprobs or entropy or top:
             found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
-        values = {name: self._head(name, hidden) for name in heads}
+        seen = hidden.detach() if detached else hidden
+        values = {name: self._head(name, seen) for name in heads}
         return Outputs(found if logprobs else None, spread, values, best, {name: self.link(name) for name in heads})
 
     def hidden(self, packed: Packed, layout: Layout | None = None) -> Float[Tensor, "tokens width"]:

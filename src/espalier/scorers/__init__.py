@@ -9,10 +9,12 @@ from espalier.scorers.answers import final_number, marked_answer
 from espalier.scorers.base import Scorer
 from espalier.scorers.leaves import Verifier
 from espalier.scorers.missing import MissingRateError, check_missing
+from espalier.scorers.steps import Steps, combine
 from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, NumericMatch
 
 if TYPE_CHECKING:
     from espalier.scorers.certainty import Certainty, Entropy, Likelihood, SelfCertainty
+    from espalier.scorers.implicit import ImplicitProcess
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
     from espalier.scorers.reference import ReferenceLogProbs, stream_name
     from espalier.scorers.tokens import TokenView
@@ -22,6 +24,7 @@ __all__ = [
     "Entropy",
     "ExactMatch",
     "FormatMatch",
+    "ImplicitProcess",
     "ImplicitReward",
     "Likelihood",
     "MathMatch",
@@ -32,10 +35,12 @@ __all__ = [
     "RewardScorer",
     "Scorer",
     "SelfCertainty",
+    "Steps",
     "TokenView",
     "ValueScorer",
     "Verifier",
     "check_missing",
+    "combine",
     "final_number",
     "marked_answer",
     "stream_name",
@@ -47,6 +52,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("espalier.scorers.certainty"), name)
     if name in ("ImplicitReward", "ModelScorer", "RewardScorer", "ValueScorer"):
         return getattr(import_module("espalier.scorers.models"), name)
+    if name == "ImplicitProcess":
+        return import_module("espalier.scorers.implicit").ImplicitProcess
     if name in ("ReferenceLogProbs", "stream_name"):
         return getattr(import_module("espalier.scorers.reference"), name)
     if name == "TokenView":

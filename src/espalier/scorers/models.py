@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from espalier.errors import ModelError
+from espalier.losses import token_rewards
 from espalier.models import Model, Packed, encode_node, pack
 from espalier.models.numerics import Setting, matrix_products, resolve_precision, settle_process
 from espalier.trees import Forest, Ledger, Node, Score, Tree
@@ -210,6 +212,11 @@ class ImplicitReward(ModelScorer):
         return node.is_leaf and node.stop != "stop"
 
     def judge(self, packed: Packed) -> Iterable[tuple[Node, float]]:
+        sums = packed.leaf_sums(self.token_rewards(packed))
+        return zip((packed.nodes[leaf] for leaf in packed.leaves.tolist()), sums.tolist(), strict=True)
+
+    def token_rewards(self, packed: Packed) -> Float[Tensor, "targets"]:
+        """beta * log(policy / reference) of every token by the policy or a human."""
         policy = self.model(packed).logprobs
         if self.reference is None:
             with self.model.reference():
@@ -217,8 +224,9 @@ class ImplicitReward(ModelScorer):
         else:
             with evaluating(self.reference):
                 reference = self.reference(packed).logprobs
-        sums = packed.leaf_sums(self.beta * (policy - reference))
-        return zip((packed.nodes[leaf] for leaf in packed.leaves.tolist()), sums.tolist(), strict=True)
+        assert policy is not None
+        assert reference is not None
+        return token_rewards(policy, reference, self.beta)
 
 
 @contextmanager

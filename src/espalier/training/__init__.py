@@ -3,19 +3,36 @@
 from espalier.training.config import Training
 from espalier.training.metrics import METRICS, Metric, read_metrics
 from espalier.training.recipe import Online, Recipe
-from espalier.training.recipes import DPO, GRPO, PPO, RECIPES, SFT, OnlineDPO, Reward, Value
+from espalier.training.recipes import (
+    DPO,
+    GRPO,
+    OREO,
+    PPO,
+    RECIPES,
+    SFT,
+    Critic,
+    Implicit,
+    OnlineDPO,
+    Process,
+    Reward,
+    Value,
+)
 from espalier.training.run import Run, train
 
 __all__ = [
     "DPO",
     "GRPO",
     "METRICS",
+    "OREO",
     "PPO",
     "RECIPES",
     "SFT",
+    "Critic",
+    "Implicit",
     "Metric",
     "Online",
     "OnlineDPO",
+    "Process",
     "Recipe",
     "Reward",
     "Run",

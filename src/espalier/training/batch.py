@@ -52,17 +52,19 @@ class Paths:
         return self.mask.sum(-1).float()
 
     def spread(
-        self, values: Float[Tensor, "leaves steps"], weights: Float[Tensor, "leaves"], targets: int
-    ) -> tuple[Float[Tensor, "targets"], Float[Tensor, "targets"]]:
+        self, values: Float[Tensor, "leaves steps *bins"], weights: Float[Tensor, "leaves"], targets: int
+    ) -> tuple[Float[Tensor, "targets *bins"], Float[Tensor, "targets"]]:
         """For each target token, the weighted mean over the responses it lies on, and the sum of their weights.
 
         A token that several responses share is computed once and counts once for each of them.
         """
-        weight = (weights[:, None] * self.mask).double()
-        flat = self.index.flatten()
+        weight, flat = (weights[:, None] * self.mask).double(), self.index.flatten()
+        bins = values.shape[2:]
+        wide = (-1, *(1 for _ in bins))
         total = torch.zeros(targets, dtype=torch.float64).index_add(0, flat, weight.flatten())
-        summed = torch.zeros(targets, dtype=torch.float64).index_add(0, flat, (values.double() * weight).flatten())
-        return (summed / total.clamp_min(1e-300)).float(), total.float()
+        weighed = values.double().flatten(0, 1) * weight.flatten().view(wide)
+        summed = torch.zeros(targets, *bins, dtype=torch.float64).index_add(0, flat, weighed)
+        return (summed / total.clamp_min(1e-300).view(wide)).float(), total.float()
 
     def mean(self, values: Float[Tensor, "targets"]) -> Float[Tensor, "leaves"]:
         """The mean of a token stream over each response (0 for a response without tokens)."""

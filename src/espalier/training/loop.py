@@ -151,6 +151,7 @@ class Loop:
             "heads": (recipe.head,) if recipe.head else (),
             "entropy": recipe.entropy,
             "top": recipe.top,
+            "detached": recipe.detached,
         }
         for batch in batches:
             terms = recipe.terms(batch, self._forward(batch.packed, **wanted))

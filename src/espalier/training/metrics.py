@@ -59,6 +59,42 @@ METRICS: dict[str, Metric] = {
     "value_mse": Metric(
         "how wrong the forecast of success is", "(v - outcome)^2", "reward^2/token", "below the outcome's variance"
     ),
+    "value_ce": Metric(
+        "how wrong the forecast of success is, as a distribution over bins",
+        "cross-entropy with the projected outcome",
+        "nats/token",
+        "falls; two_hot of 0 and 1: below the base rate's entropy",
+    ),
+    "process_bce": Metric(
+        "how wrong the forecast of the step labels is", "cross-entropy with the label", "nats/step", "below 0.69, falls"
+    ),
+    "process_mse": Metric(
+        "how wrong the forecast of the steps' advantages is", "(a - label)^2", "reward^2/step", "below their variance"
+    ),
+    "implicit_ce": Metric(
+        "how wrong the outcome forecast by the log-ratio is",
+        "cross-entropy of the label with sigmoid(beta log pi/ref)",
+        "nats/response",
+        "below 0.69",
+    ),
+    "outcome_accuracy": Metric(
+        "share of responses whose log-ratio has the sign of its outcome",
+        "[log pi/ref > 0] = [right]",
+        "share",
+        "rising",
+    ),
+    "oreo_policy": Metric(
+        "how far the policy is from soft Bellman consistency",
+        "(V - R + beta log pi/ref to the end)^2",
+        "reward^2/token",
+        "falls",
+    ),
+    "oreo_value": Metric(
+        "the same residual, as the value model learns it",
+        "(V - R + beta log pi/ref to the end)^2",
+        "reward^2/token",
+        "falls",
+    ),
     "dpo": Metric(
         "how far pairs are from where the chosen preference loss wants them",
         "the loss of recipe.loss; for dpo -log sigmoid(beta * margin)",

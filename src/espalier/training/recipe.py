@@ -58,6 +58,7 @@ class Recipe(Strict):
         head: the head that it trains, if any, and `link`, what that head's number is.
         saves: what kind of model comes out.
         entropy, top: what its terms want of each target beside the log-prob; see `Model.forward`.
+        detached: whether the head alone learns, and the model that it stands on stays as it is.
     """
 
     key: ClassVar[str]
@@ -65,6 +66,7 @@ class Recipe(Strict):
     saves: ClassVar[Literal["causal", "value", "reward"]] = "causal"
     entropy: ClassVar[bool] = False
     top: ClassVar[int] = 0
+    detached: ClassVar[bool] = False
 
     @property
     def link(self) -> Link:
