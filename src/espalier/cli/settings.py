@@ -118,6 +118,18 @@ def parse_columns(assignments: list[str]) -> dict[str, str]:
     return columns
 
 
+def unescaped(text: str) -> str:
+    r"""`\n` as typed to a line break, and the like.
+
+    Raises:
+        ConfigError: an escape that is none.
+    """
+    try:
+        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--step {text!r}: {error.reason}") from None
+
+
 def open_scorer(spec: str) -> Scorer:
     """A scorer by name (exact, numeric, math, arithmetic, format:REGEX), or a saved reward or value model's folder.
 

@@ -10,7 +10,7 @@ from espalier.trees.ledger import Ledger, Prices
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
 from espalier.trees.readers import read
 from espalier.trees.streams import Stream, put_stream, read_stream
-from espalier.trees.views import Group, Pair, chains, groups, pairs, split_steps, steps
+from espalier.trees.views import Group, Pair, chains, first_error, groups, pairs, split_steps, steps
 
 if TYPE_CHECKING:
     from espalier.trees.parquet import ForestWriter, open_forest
@@ -31,6 +31,7 @@ __all__ = [
     "Stream",
     "Tree",
     "chains",
+    "first_error",
     "groups",
     "open_forest",
     "pairs",

@@ -84,6 +84,18 @@ def steps(tree: Tree, by: str = "label") -> list[list[tuple[Node, Score]]]:
     return [[(node, node.scores[by]) for node in chain[1:] if by in node.scores] for chain in chains(tree)]
 
 
+def first_error(chain: Iterable[Node], by: str = "label", at: float = 0.5) -> Node | None:
+    """The first step of a chain whose score is `at` or below; None where there is none.
+
+    Steps without a score, or with a missing one, are passed over: nobody said that they are wrong.
+
+    >>> steps = [Node(text, scores={"label": Score(label)}) for text, label in (("a", 1.0), ("b", 0.0), ("c", 0.0))]
+    >>> first_error(steps).text
+    'b'
+    """
+    return next((node for node in chain if (value := node.value(by)) is not None and value <= at), None)
+
+
 def split_steps(tree: Tree, separator: str = "\n", decode: Callable[[list[int]], str] | None = None) -> Tree:
     """A copy of the tree in which each response segment of several steps is a chain of one node a step.
 

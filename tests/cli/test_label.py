@@ -1,0 +1,49 @@
+"""`espalier label`: every method writes labels, and a second call labels nothing again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from espalier.cli.label import label
+from espalier.errors import ConfigError
+from espalier.models import from_config, train_tokenizer
+from espalier.trees import open_forest
+from espalier.worlds.arithmetic import ALPHABET, Arithmetic
+
+TINY = {"model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1} | {
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+}
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    from_config(TINY, train_tokenizer([ALPHABET], kind="char")).save(tmp_path / "model")
+    Arithmetic(levels=(2,), largest=9).demonstrations(3).write(tmp_path / "data")
+    return tmp_path
+
+
+@pytest.mark.parametrize("method", ["monte-carlo", "advantage", "sorm", "omega"])
+def test_a_method_labels_the_steps_and_goes_on_where_it_was(room: Path, method: str, capsys) -> None:
+    given = {"model": str(room / "model"), "scorer": "arithmetic", "n": 2, "max_tokens": 6, "batch": 2}
+    for limit in (2, None):
+        label(str(room / "data"), out=room / "out", method=method, limit=limit, **given)  # type: ignore[arg-type]
+    assert "3 trees labelled" in capsys.readouterr().out
+    trees = list(open_forest(room / "out"))
+    assert len(trees) == 3
+    for tree in trees:
+        steps = tree.leaves()[0].path()[1:]
+        assert len(steps) == 3
+        if method != "omega":  # of which there is nothing to search: what the tree has is right
+            assert all(node.value("label") is not None for node in steps)
+            assert steps[-1].value("label") == 1
+        else:
+            assert tree.root.value("label") == 0
+        assert ("advantage" in steps[0].scores) == (method == "advantage")
+    assert json.loads((room / "out" / "labels.json").read_text())["spent"]["generated"] > 0
+    with pytest.raises(ConfigError, match="was begun with n = 2, but this call says 3"):
+        label(str(room / "data"), out=room / "out", method=method, **(given | {"n": 3}))  # type: ignore[arg-type]
