@@ -25,3 +25,8 @@ def real_data(name: str) -> Path:
 @pytest.fixture(scope="session")
 def gsm8k() -> Path:
     return real_data("gsm8k")
+
+
+@pytest.fixture(scope="session")
+def alpaca_eval() -> Path:
+    return real_data("alpaca_eval")
