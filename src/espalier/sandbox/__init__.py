@@ -4,10 +4,12 @@ from espalier.sandbox.base import Limits, Outcome, Run, SandboxError, Tested
 from espalier.sandbox.bubblewrap import ready, sandboxed
 from espalier.sandbox.judge import parallel, run_tests
 from espalier.sandbox.run import run
+from espalier.sandbox.tool import Python
 
 __all__ = [
     "Limits",
     "Outcome",
+    "Python",
     "Run",
     "SandboxError",
     "Tested",

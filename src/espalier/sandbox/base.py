@@ -8,8 +8,16 @@ from typing import Literal
 from espalier.errors import ConfigError, EspalierError
 
 Outcome = Literal[
-    *("passed", "finished", "failed", "error", "timed out"),
-    *("out of memory", "killed", "output too large", "violation", "broken test"),
+    "passed",
+    "finished",
+    "failed",
+    "error",
+    "timed out",
+    "out of memory",
+    "killed",
+    "output too large",
+    "violation",
+    "broken test",
 ]
 """What became of a program.
 

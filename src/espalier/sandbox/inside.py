@@ -8,6 +8,8 @@ Lines of the program: "+" it is loaded, "!" an exception ended the load, "=" an 
 the result of a test. The outside forwards a call to the program, and the answer to the tests.
 """
 
+from __future__ import annotations
+
 import ast
 import builtins
 import json
@@ -15,6 +17,25 @@ import os
 import resource
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+Read = Callable[[], str]
+Write = Callable[[str], None]
+
+
+_KINDS: dict[str, Any] = {"l": list, "t": tuple, "s": set, "f": frozenset}
+_PARTS: dict[str, Callable[..., Any]] = {
+    "i": lambda digits: int(digits, 16),
+    "b": bytes.fromhex,
+    "c": complex,
+    "r": range,
+}
+
+
+_MARK = "of_program"
+"""On an exception that the program raised: its name there."""
 
 
 class ProgramError(Exception):
@@ -25,7 +46,7 @@ class Gone(BaseException):
     """The program is no more, so the test cannot go on."""
 
 
-def encode(value):
+def encode(value: Any) -> Any:
     """A plain value as JSON can carry it, containers and rarer kinds with a tag.
 
     >>> encode({"a": (1, 2.5, None)})
@@ -37,7 +58,7 @@ def encode(value):
         return int(value) if -(2**63) < value < 2**63 else ["i", hex(value)]
     if isinstance(value, dict):
         return ["d", [[encode(key), encode(item)] for key, item in dict.items(value)]]
-    for tag, kind in (("l", list), ("t", tuple), ("s", set), ("f", frozenset)):
+    for tag, kind in _KINDS.items():
         if isinstance(value, kind):
             return [tag, [encode(item) for item in kind.__iter__(value)]]
     if isinstance(value, (bytes, bytearray)):
@@ -49,24 +70,19 @@ def encode(value):
     raise TypeError(f"a value of type {type(value).__name__} is not plain, and does not pass between program and tests")
 
 
-def decode(value):
+def decode(value: Any) -> Any:
     """The value that `encode` was given; subclasses of plain types come back as those."""
     if not isinstance(value, list):
         return value
     tag, *rest = value
     if tag == "d":
         return {decode(key): decode(item) for key, item in rest[0]}
-    if tag in "ltsf":
-        return {"l": list, "t": tuple, "s": set, "f": frozenset}[tag](decode(item) for item in rest[0])
-    return {
-        "i": lambda digits: int(digits, 16),
-        "b": bytes.fromhex,
-        "c": complex,
-        "r": range,
-    }[tag](*rest)
+    if tag in _KINDS:
+        return _KINDS[tag](decode(item) for item in rest[0])
+    return _PARTS[tag](*rest)
 
 
-def limit(limits, uid):
+def limit(limits: dict[str, Any], uid: int) -> None:
     """Take the limits, and leave root behind."""
     if os.getuid() == 0 and uid:
         os.setgroups([])
@@ -84,9 +100,9 @@ def limit(limits, uid):
     resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu"], limits["cpu"] + 1))
 
 
-def program(message, read, write):
+def program(message: dict[str, Any], read: Read, write: Write) -> int:
     """Load the program's code, answer calls until there are no more, and wait to be measured."""
-    space = {"__name__": "program" if message["calls"] else "__main__", "__builtins__": builtins}
+    space: dict[str, Any] = {"__name__": "program" if message["calls"] else "__main__", "__builtins__": builtins}
     status = 0
     try:
         exec(compile(message["code"], "program.py", "exec"), space)
@@ -98,7 +114,8 @@ def program(message, read, write):
     except BaseException as error:
         status = 1
         write("!" + told(error))
-        traceback.print_exception(error.with_traceback(error.__traceback__.tb_next))
+        of_program = error.__traceback__ and error.__traceback__.tb_next
+        traceback.print_exception(error.with_traceback(of_program))
     while line := read():
         try:
             name, args, kwargs = json.loads(line)
@@ -109,11 +126,11 @@ def program(message, read, write):
     return status
 
 
-def tests(message, read, write):
+def tests(message: dict[str, Any], read: Read, write: Write) -> int:
     """Run each test in a fresh space where the tested names stand for calls to the program."""
 
-    def proxy(name):
-        def call(*args, **kwargs):
+    def proxy(name: str) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
             write("?" + json.dumps([name, encode(args), encode(kwargs)]))
             kind, *rest = json.loads(read() or '["gone"]')
             if kind == "value":
@@ -121,18 +138,17 @@ def tests(message, read, write):
             if kind == "gone":
                 raise Gone
             named = getattr(builtins, str(rest[0]), None)
-            known = isinstance(named, type) and issubclass(named, Exception)
-            try:
-                error = named(rest[1]) if known else ProgramError(f"{rest[0]}: {rest[1]}")
-            except TypeError:  # an exception that needs more than a message
-                error = ProgramError(f"{rest[0]}: {rest[1]}")
-            error.of_program = rest[0]
+            error: Exception = ProgramError(f"{rest[0]}: {rest[1]}")
+            if isinstance(named, type) and issubclass(named, Exception):
+                with suppress(TypeError):  # some need more than a message
+                    error = named(rest[1])
+            setattr(error, _MARK, rest[0])
             raise error
 
         return call
 
     for test in message["tests"]:
-        space = {"__name__": "tests", "__builtins__": builtins}
+        space: dict[str, Any] = {"__name__": "tests", "__builtins__": builtins}
         outcome, detail = "passed", ""
         try:
             code = compile(test, "tests.py", "exec")
@@ -144,7 +160,7 @@ def tests(message, read, write):
         try:
             exec(code, space)
         except BaseException as error:
-            theirs = getattr(error, "of_program", None)
+            theirs = getattr(error, _MARK, None)
             failed = isinstance(error, AssertionError) and theirs is None
             outcome = "failed" if failed else "out of memory" if theirs == "MemoryError" else "error"
             detail = told(error) if not failed or str(error) else "the assertion " + line_of(error, test)
@@ -152,34 +168,35 @@ def tests(message, read, write):
     return 0
 
 
-def told(error):
+def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error)[:500]}".removesuffix(": ").replace("\n", " ")
 
 
-def line_of(error, test):
+def line_of(error: BaseException, test: str) -> str:
     """The statement of a test's own text that an exception came from."""
-    at = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "tests.py"]
+    frames = traceback.extract_tb(error.__traceback__)
+    at = [frame.lineno or 0 for frame in frames if frame.filename == "tests.py"]
     for node in ast.walk(ast.parse(test)):
-        if isinstance(node, ast.Assert) and at and node.lineno <= at[-1] <= node.end_lineno:
+        if isinstance(node, ast.Assert) and at and node.lineno <= at[-1] <= (node.end_lineno or 0):
             return ast.unparse(node.test)[:500]
     return "did not hold"
 
 
-def main():
+def main() -> int:
     role, inbox, outbox, uid = sys.argv[1], *map(int, sys.argv[2:])
     lines = os.fdopen(inbox, "rb")
 
-    def read():
+    def read() -> str:
         return lines.readline().decode()
 
-    def write(line):
+    def write(line: str) -> None:
         data = line.encode(errors="backslashreplace") + b"\n"
         while data:
             data = data[os.write(outbox, data) :]
 
     limit(json.loads(read()), uid)
     message = json.loads(read())
-    return {"program": program, "tests": tests}[role](message, read, write)
+    return program(message, read, write) if role == "program" else tests(message, read, write)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from espalier.sandbox.base import Limits, Outcome, Tested
 from espalier.sandbox.bubblewrap import ready
 from espalier.sandbox.child import Child, failure, step
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Result = tuple[Outcome, str]
 
 
@@ -62,7 +63,9 @@ class _Session:
     def __init__(self, code: str, tests: list[str], names: list[str], setup: str, limits: Limits) -> None:
         self.code, self.tests, self.names, self.setup, self.limits = code, tests, names, setup, limits
         self.done: list[Result] = []
-        self.program = self.judge = self.ended = None  # type: Child | None
+        self.program: Child | None = None
+        self.judge: Child | None = None
+        self.ended: Child | None = None
 
     def results(self) -> Tested:
         try:
@@ -80,8 +83,9 @@ class _Session:
                 if child is not None:
                     child.stop("killed", "interrupted")
         assert self.ended is not None
-        first = next((result for result in self.done if result[0] != "passed"), ("passed", ""))
-        outcomes, details = zip(*self.done, strict=True)
+        passed: Result = ("passed", "")
+        first = next((result for result in self.done if result[0] != "passed"), passed)
+        outcomes, details = tuple(outcome for outcome, _ in self.done), tuple(detail for _, detail in self.done)
         return Tested(outcomes, details, replace(self.ended.run(), outcome=first[0], detail=first[1]))
 
     def _load(self) -> Result | None:
@@ -98,10 +102,9 @@ class _Session:
             return None
         if line is not None and line.startswith(b"!"):
             self.program.finish()
-            failed = failure(line[1:].decode(errors="replace"))
-            failed = ("error", failed[1]) if failed[0] == "failed" else failed
+            outcome, detail = failure(line[1:].decode(errors="replace"))
             self.ended, self.program = self.program, None
-            return failed
+            return ("error" if outcome == "failed" else outcome), detail
         return self._dead() if self.program.over else self._late()
 
     def _test(self) -> Result:
@@ -111,7 +114,8 @@ class _Session:
             message = {"setup": self.setup, "names": self.names, "tests": self.tests[len(self.done) :]}
             self.judge = Child("tests", message, self.limits)
         program, judge = self.program, self.judge
-        deadline, asked, result = time.perf_counter() + self.limits.seconds, False, None
+        deadline, asked = time.perf_counter() + self.limits.seconds, False
+        result: Result | None = None
         while result is None:
             while judge.lines and result is None:
                 line = judge.lines.popleft()
