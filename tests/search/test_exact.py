@@ -35,6 +35,10 @@ REWARD = random_reward(LANGUAGE, 1)
 STEP, STEPS = Sampling(max_tokens=4, seed=0), {"stop": ("a", "b"), "max_steps": 5}
 
 
+FLAT = Sampling(max_tokens=4, seed=0, temperature=3.0)
+"""Every step is drawn sooner or later."""
+
+
 def problems() -> Forest:
     return Forest([Tree(Node(prompt, "prompt"), id=prompt) for prompt in LANGUAGE.prompts])
 
@@ -102,11 +106,11 @@ def best_below() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     "strategy",
     [
-        MCTS(60, 12, STEP, **STEPS),
-        MCTS(60, 12, STEP, rollout_share=0.3, **STEPS),
-        StepBeam(1, 24, STEP, **STEPS),
-        DiverseTreeSearch(1, 24, STEP, **STEPS),
-        TreeSampling(100, STEP, greedy=True, **STEPS),
+        MCTS(80, 24, FLAT, exploration=4.0, **STEPS),  # in units of the reward, whose range is about 4
+        MCTS(80, 24, FLAT, exploration=4.0, rollout_share=0.3, **STEPS),
+        StepBeam(1, 24, FLAT, **STEPS),
+        DiverseTreeSearch(1, 24, FLAT, **STEPS),
+        TreeSampling(100, FLAT, 0.1, greedy=True, explore=3.0, **STEPS),
         TokenBeam(1, 3, value_weight=1.0),
         ValueGuided(1, 0.01, sampling=Sampling(max_tokens=3, temperature=0.0)),
     ],

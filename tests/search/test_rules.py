@@ -111,8 +111,8 @@ def test_lookahead_judges_by_what_comes_next() -> None:
 
 def test_mirror_descent_moves_from_the_policy_with_its_rate() -> None:
     def share(rate: float) -> float:
-        search = MirrorDescentSearch(16, 2, rate, Sampling(max_tokens=4))
-        found = search.search(problems(60), CharEngine(three_steps), TextScorer(lambda text: float(text[0] == "a")))
+        search = MirrorDescentSearch(12, 1, rate, Sampling(max_tokens=4))
+        found = search.search(problems(40), CharEngine(three_steps), TextScorer(lambda text: float(text[0] == "a")))
         return float(np.mean([answer.response()[0] == "a" for answer in found.answers]))
 
     # One step of exp(rate * Q): "a" has a quarter at rate 0, and e^r / (e^r + 3) of it at rate r.

@@ -7,7 +7,7 @@ divided by the accuracy. It is infinite where nothing was right.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -113,6 +113,8 @@ def compare_strategies(
 ) -> Comparison:
     """Search the same problems with every strategy within every budget, and judge the answers.
 
+    A search that was cut before an answer was finished has given a wrong one.
+
     Args:
         strategies: by name, how to make each for a number of generated tokens a problem (a sampler can then ask for
             more samples where there is more to spend). The budget is enforced whatever they ask for.
@@ -137,7 +139,7 @@ def compare_strategies(
         for name, make in strategies.items():
             progress(name, budget)
             limit: Budget = Budget(tree=Limits(generated=budget))
-            result = make(budget).search(problems.prompts(), engine(), scorer, limit)
+            result = _ended(make(budget).search(problems.prompts(), engine(), scorer, limit))
             verifier.score(result.forest)
             found[name, budget] = result
             points.append(_point(name, budget, result, by, prices, level, seed))
@@ -169,6 +171,12 @@ def cost_of_pass(
 
     missing = len(costs) - len(known)
     return bootstrap(statistic, np.arange(len(known)), level=level, seed=seed, missing=missing)
+
+
+def _ended(found: Found) -> Found:
+    """An answer that only paused when the tokens were spent is no answer, and so a wrong one."""
+    ended = [answer if answer is not None and answer.stop != "stop" else None for answer in found.answers]
+    return replace(found, answers=ended)
 
 
 def _point(name: str, budget: int, found: Found, by: str, prices: Prices | None, level: float, seed: int) -> Point:

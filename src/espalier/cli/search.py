@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,7 @@ from espalier.errors import ConfigError
 if TYPE_CHECKING:
     from espalier.cli.strategies import Settings
     from espalier.models import Model
-    from espalier.search import Found
+    from espalier.search import Found, Strategy
     from espalier.trees import Forest, Prices
 
 Numbers = Annotated[list[int] | None, Parameter(consume_multiple=True)]
@@ -63,7 +65,8 @@ def search(
         strategy: how to spend the tokens; docs/search.md has the names.
         compare: strategies to compare, with commas between.
         budgets: for --compare, generated tokens a problem.
-        scorer: guides the strategies; greedy, majority, adaptive and token-beam need none.
+        scorer: guides the strategies; greedy, majority, adaptive and token-beam need none. As for score, or how
+            certain the policy is itself: self-certainty, entropy or likelihood.
         verifier: says which answers are right; --compare needs one.
         n: samples (by steps: candidate steps a round, particles, or descents).
         width: beams that live on.
@@ -90,16 +93,20 @@ def search(
     from espalier.trees import Prices
 
     names = compare.split(",") if compare else [strategy]
-    judge = open_scorer(scorer) if scorer else None
-    check_scorer(names, judge)
-    by = judge.name if judge is not None else "value"
+    certain = scorer if scorer in CERTAINTIES else None
+    judge = open_scorer(scorer) if scorer and not certain else None
+    check_scorer(names, scorer)
+    by = certain or (judge.name if judge is not None else "value")
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    vote = None if isinstance(judge, RewardScorer) else final_answer  # a reward may be negative
+    # A reward may be negative, as all certainties but one; such scores weigh no vote.
+    vote = None if isinstance(judge, RewardScorer) or certain else final_answer
     of = Settings(n, sampling, step_tokens or max_tokens, _unescaped(step), width, by, vote)
     for name in names:
         make(name, of)
     cost = _prices(prices)
     policy = load(model)
+    if certain:
+        judge = _certainty(certain, policy)
     prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
     if compare:
         if not budgets or verifier is None:
@@ -108,7 +115,7 @@ def search(
         return
     budget = Budget(Limits(generated=tokens), Limits(seconds=seconds, money=money), cost or Prices())
     with track(strategy, len(prompts), "prompts") as bar:
-        chosen = make(strategy, replaced(of, progress=bar.reach))
+        chosen = make(strategy, replace(of, progress=bar.reach))
         found = chosen.search(prompts, LocalEngine(policy), judge, budget)
     mark(found, strategy)
     if verifier:
@@ -149,10 +156,12 @@ def compared(
         greedy = Greedy(of.sampling.max_tokens).search(prompts.prompts(), LocalEngine(policy))
         length = max(1, greedy.ledger.generated // len(prompts))
         done = iter(range(len(names) * len(budgets)))
+
+        def sized(name: str) -> Callable[[int], Strategy]:
+            return lambda budget: make(name, replace(of, size=filled(name, budget, length)))
+
         found = compare_strategies(
-            # Twice what fits at that length: it is the budget that ends the search.
-            {name: lambda budget, name=name: make(name, replaced(of, size=max(1, filled(name, budget, length))))
-             for name in names},
+            {name: sized(name) for name in names},
             budgets,
             prompts,
             lambda: LocalEngine(policy),
@@ -160,7 +169,7 @@ def compared(
             verifier,
             prices=prices,
             progress=lambda name, budget: bar.reach(next(done), note=f"{name} at {budget}"),
-        )  # fmt: skip
+        )
     report = comparison_report(found, prices)
     write_report(report, out)
     for pick in found.picks:
@@ -179,19 +188,23 @@ def compared(
     console.print(f"\nreport: {page}", markup=False, highlight=False)
 
 
-OPEN_ENDED = ("majority", "best-of-n", "weighted", "borda", "adaptive", "mcts", "tree", "tree-greedy", "gibbs")
+OPEN_ENDED = ("majority", "best-of-n", "weighted", "borda", "adaptive", "mcts", "tree", "tree-greedy")
 """These can go on for as long as there are tokens; the others must be made for a size."""
 
 
 def filled(name: str, budget: int, length: int) -> int:
-    """The size that fills a budget, when a response has about `length` tokens."""
-    return budget // length * (4 if name in OPEN_ENDED else 1) + (name in OPEN_ENDED)
+    """The size that fills a budget when a response has about `length` tokens; those that can go on ask for more."""
+    return max(1, budget // length) * (4 if name in OPEN_ENDED else 1)
 
 
-def replaced(of: Settings, **changes: Any) -> Settings:
-    from dataclasses import replace
+CERTAINTIES = ("self-certainty", "entropy", "likelihood")
+"""Scorers that are made of the policy."""
 
-    return replace(of, **changes)
+
+def _certainty(name: str, policy: Model) -> Any:
+    from espalier.scorers import Entropy, Likelihood, SelfCertainty
+
+    return {"self-certainty": SelfCertainty, "entropy": Entropy, "likelihood": Likelihood}[name](policy, name)
 
 
 def mark(found: Found, strategy: str) -> None:

@@ -274,9 +274,9 @@ class Chunked(ABC):
 
     batch: int = field(default=32, kw_only=True)
     progress: Progress | None = field(default=None, kw_only=True)
-    name: ClassVar[str]
     judged: ClassVar[bool] = True
     """Whether a scorer is used."""
+    name = ""  # without a type, so that it is no setting
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -327,7 +327,9 @@ class Chunked(ABC):
 
 def _standing(answer: Node | None, tree: Tree, cut: bool) -> Node | None:
     """Where the budget ended before anything could be chosen, the first response that stands."""
-    return next(iter(candidates(tree.leaves())), None) if answer is None and cut else answer
+    if answer is not None or not cut:
+        return answer
+    return next(iter(candidates([leaf for leaf in tree.leaves() if leaf.author == "policy"])), None)
 
 
 def _share_out(total: int, weights: Sequence[int]) -> list[int]:

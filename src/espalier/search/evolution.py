@@ -67,7 +67,10 @@ class Darwin(Chunked):
             ]
             chunk.score(self.score, of=moved)
             population = [stay + self._replace(some) for stay, some in zip(done, moved, strict=True)]
-        leaves = [[leaf for leaf in tree.leaves() if leaf.author != "prompt"] for tree in chunk.trees]
+        for tree in chunk.trees:
+            for asked in [node for node in tree.leaves() if node.author == "prompt"]:
+                asked.detach()  # nobody answered it
+        leaves = [tree.leaves() for tree in chunk.trees]
         return [chosen(of, self.score, self.vote) for of in leaves]
 
     def _asked(self, root: Node) -> list[Node]:

@@ -78,8 +78,11 @@ class Guided(Chunked):
                 [node for node, found in zip(*of, strict=True) if found and node.stop != "eos"]
                 for of in zip(live, told, strict=True)
             ]
-        chunk.score(self.score, of=[candidates([node for node in tree if node.token_ids]) for tree in growing])
-        return [chosen([node for node in tree if node.token_ids], self.score, self.vote) for tree in growing]
+        for node in [node for of in growing for node in of if not node.token_ids]:
+            node.detach()  # the budget ended before its first token
+        leaves = [tree.leaves() for tree in chunk.trees]
+        chunk.score(self.score, of=[candidates(of) for of in leaves])
+        return [chosen(of, self.score, self.vote) for of in leaves]
 
     def _draw(self, tokens: Sequence[Node], worth: Sequence[float | None], rng: np.random.Generator) -> int:
         heat = self.sampling.temperature

@@ -68,7 +68,9 @@ class TokenBeam(Chunked):
                 for node in set(tree.root.children) - set(of):
                     node.detach()
             beams = kept
-        return [max((node for node in of if node.token_ids), key=self.rank, default=None) for of in beams]
+        for node in [node for of in beams for node in of if not node.token_ids]:
+            node.detach()  # the budget ended before its first token
+        return [max(tree.leaves(), key=self.rank, default=None) for tree in chunk.trees]
 
     def rank(self, node: Node) -> float:
         """By which responses are compared; one that should have a value and has none comes last."""

@@ -77,11 +77,12 @@ class TreeSampling(Chunked):
             places = [self._descend(tree.root, of, rng, sampling) for tree, of in pairs]
             before = sum(each.generated for each in chunk.spent)
             ends = [end for [end] in roll(chunk, [[node] for node in places], self.max_steps, sampling)]
-            chunk.score(self.score, of=[[end] if end.parent is not None else [] for end in ends])
+            if before < sum(each.generated for each in chunk.spent):
+                chunk.score(self.score, of=[[end] if end.parent is not None else [] for end in ends])
+            elif all(chunk.cut):
+                break
             for end, of in zip(ends, told, strict=True):
                 self._back_up(end, of)
-            if before == sum(each.generated for each in chunk.spent) and all(chunk.cut):
-                break
         return [self._answer(tree, of, rng) for tree, of in zip(chunk.trees, told, strict=True)]
 
     def _descend(self, node: Node, told: dict[Node, Soft], rng: np.random.Generator, sampling: Sampling) -> Node:
