@@ -79,17 +79,17 @@ def problem(seed: int, pairs: int) -> Fit:
     return Fit(differences, torch.rand(pairs, generator=chance, dtype=torch.float64) < chances)
 
 
-def order(name: str, fit: Fit, last: Tensor, sizes: Sequence[int], chance: np.random.Generator) -> np.ndarray:
+def order(name: str, fit: Fit, last: Tensor, chance: np.random.Generator) -> np.ndarray:
     """The pairs as they are chosen. Where labels come as they are asked for, there is a new fit at each doubling."""
     differences, design = fit.differences.numpy(), Design(DIMENSIONS, RIDGE)
     if name == "uniform":
-        return chance.permutation(len(differences))[: sizes[-1]]
+        return chance.permutation(len(differences))[: SIZES[-1]]
     if name == "APO":
-        return d_optimal(BETA * differences, sizes[-1], design)
+        return d_optimal(BETA * differences, SIZES[-1], design)
     if name == "ADPO+":
-        return d_optimal(information(differences, last.numpy(), BETA), sizes[-1], design)
+        return d_optimal(information(differences, last.numpy(), BETA), SIZES[-1], design)
     chosen = np.zeros(0, dtype=np.int64)
-    for size in (8, 16, *sizes):
+    for size in (8, 16, *SIZES):
         logits = fit.logits(chosen).numpy()
         if name == "ADPO":
             vectors = information(differences, logits, BETA)
@@ -102,12 +102,12 @@ def order(name: str, fit: Fit, last: Tensor, sizes: Sequence[int], chance: np.ra
 
 
 def measure(seed: int, smoke: bool) -> dict[str, float]:
-    pairs, sizes = (200, SIZES[:2]) if smoke else (1000, SIZES)
+    pairs = 300 if smoke else 1000
     fit, figures = problem(seed, pairs), {}
     last = fit.logits(range(pairs))
     for name in SHOWN:
-        chosen = order(name, fit, last, sizes, np.random.default_rng(seed))
-        for size in sizes:
+        chosen = order(name, fit, last, np.random.default_rng(seed))
+        for size in SIZES:
             error = (fit.logits(chosen[:size]) - last).abs()
             figures[f"largest error, {name}, {size}"] = float(error.max())
             figures[f"mean error, {name}, {size}"] = float(error.mean())
