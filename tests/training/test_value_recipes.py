@@ -80,7 +80,7 @@ def test_c51_learns_the_outcome_at_the_end_and_its_own_next_forecast_before(tiny
 
 
 def test_a_categorical_value_model_learns_and_loads_again(tiny, judged, tmp_path):
-    run = train(Value(loss="hl_gauss", bins=15), tiny(), judged, settings(), out=tmp_path / "run")
+    run = train(Value(loss="hl_gauss", bins=15), tiny(), judged, settings(steps=100), out=tmp_path / "run")
     losses = [row["value_ce"] for row in run.metrics]
     assert losses[-1] < losses[0] - 0.5
     again = load(tmp_path / "run" / "model")
