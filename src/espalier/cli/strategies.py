@@ -40,7 +40,7 @@ class Settings:
         sampling: of whole responses.
         step_tokens: longest step.
         stop: the string that ends a step.
-        width: beams that live on; None for a half of the candidates.
+        width: beams that live on; None for the root of half the size.
         score: what the scorer's score is called.
         vote: the final answer of a response, for scores that may weigh a vote; None to take the best-scored.
         progress: hears of what is done.
