@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espalier.curation import acquire, by_margin, certain_among_uncertain, certainty, predictive_entropy
+from espalier.curation import acquire, by_margin, certain_among_uncertain, certainty, predictive_entropy, uncertain
 from espalier.errors import ConfigError
 from espalier.trees import Forest, Node, Score, Tree
 
@@ -55,6 +55,18 @@ def test_certain_pairs_come_from_the_prompts_of_the_most_entropy():
     assert entropy.argsort().tolist() == [3, 0, 1, 2]
     margins = np.array([9.0, 1.0, -2.0, 8.0])
     assert certain_among_uncertain(entropy, margins, prompts=2, count=2).tolist() == [2, 1]
+
+
+def test_uncertain_prompts_are_those_whose_sampled_responses_were_unlikely():
+    def sampled(name: str, *logprobs: list[float] | None) -> Tree:
+        made = Tree(Node(name, "prompt"), id=name)
+        for number, values in enumerate(logprobs):
+            made.root.add(Node(f"{number}", token_ids=[1] * len(values or [1]), logprobs=values))
+        return made
+
+    forest = Forest([sampled("sure", [-0.1], [-0.1, -0.1]), sampled("open", [-2.0, -1.0], [-1.0]), sampled("no", None)])
+    assert {tree.id: tree.meta["curation"]["entropy"] for tree in uncertain(forest, 1)} == {"open": 2.0}
+    assert len(uncertain(forest, 9)) == 2
 
 
 def test_wrong_settings_are_refused():

@@ -18,6 +18,7 @@ Method = Literal[
     "small-margin",
     "large-margin",
     "both-margins",
+    "uncertain",
     "d-optimal",
     "clear",
     "color",
@@ -81,6 +82,7 @@ def curate(
             name: lambda end=end: curation.acquire(trees, by or "implicit", keep, end)  # type: ignore[misc]
             for name, end in margins.items()
         },
+        "uncertain": lambda: curation.uncertain(trees, keep),
         "d-optimal": lambda: _d_optimal(trees, needed(model, "--model"), by, keep),
         "clear": lambda: curation.clear(trees, needed(reference and "reference", "--reference"), keep),
         "color": lambda: curation.color_filter(

@@ -12,8 +12,9 @@ from espalier.curation.clear import clear
 from espalier.curation.color_filter import color_filter, loss_reduction
 from espalier.curation.d_optimal import Design, d_optimal, information, most_informative
 from espalier.curation.dsir import dsir, gumbel_top_k, kl_reduction, log_weights
+from espalier.curation.entropy import predictive_entropy, uncertain
 from espalier.curation.likelihood import response_logprob
-from espalier.curation.margins import acquire, by_margin, certain_among_uncertain, certainty, predictive_entropy
+from espalier.curation.margins import acquire, by_margin, certain_among_uncertain, certainty
 from espalier.curation.ngrams import hashed_ngrams
 from espalier.curation.prune import best_and_worst, informative, keep_above
 from espalier.curation.routing import PerformancePredictor, annotators, random_mixtures, route
@@ -53,6 +54,7 @@ __all__ = [
     "random_mixtures",
     "response_logprob",
     "route",
+    "uncertain",
 ]
 
 

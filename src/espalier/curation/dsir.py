@@ -1,7 +1,7 @@
 """Data like a target: importance resampling with weights from hashed n-grams (DSIR, Xie et al. 2023, arXiv 2302.03169).
 
 A bag-of-n-grams model of the target and one of the raw data give each text a weight, `target(text) / raw(text)`.
-Sampling by these weights without replacement, which is to keep the k greatest `log weight + Gumbel noise` (section 3),
+Sampling by these weights without replacement, which is to keep the k greatest `log weight + Gumbel noise`,
 gives a set that is distributed like the target. Without the noise it would be the k texts most unlike the raw data.
 """
 
@@ -37,7 +37,7 @@ def gumbel_top_k(weights: Float[np.ndarray, "texts"], count: int, rng: np.random
 
 
 def kl_reduction(selected: Counts, raw: Counts, target: Counts, smoothing: float = 1e-8) -> float:
-    """How much nearer to the target a selection lies than the raw data, in nats of n-grams (section 5).
+    """How much nearer to the target a selection lies than the raw data, in nats of n-grams.
 
     `KL(target || raw) - KL(target || selected)`, between bags of n-grams. Above 0: the selection is more like the
     target; it foretells how well a model does there that is trained on the selection.

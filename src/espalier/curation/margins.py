@@ -47,14 +47,9 @@ def by_margin(margins: Float[np.ndarray, "pairs"], prefer: Prefer) -> Int[np.nda
 def certainty(margins: Float[np.ndarray, "pairs"]) -> Float[np.ndarray, "pairs"]:
     """How sure the implicit preference model is of either order, 0 to 1: `|2 sigmoid(margin) - 1|`.
 
-    It ranks pairs as `|margin|` does (Muldrew et al. 2024, section 3).
+    It ranks pairs as `|margin|` does (Muldrew et al. 2024).
     """
     return np.abs(np.tanh(np.asarray(margins) / 2))
-
-
-def predictive_entropy(logprobs: Float[np.ndarray, "*prompts samples"]) -> Float[np.ndarray, "*prompts"]:
-    """The Monte Carlo entropy of a prompt's responses in nats: `-mean log p` of samples of the policy itself."""
-    return -np.asarray(logprobs).mean(-1)
 
 
 def certain_among_uncertain(
@@ -62,7 +57,7 @@ def certain_among_uncertain(
 ) -> Int[np.ndarray, "count"]:
     """First the prompts of the greatest entropy, then among them the pairs of the largest margins.
 
-    Muldrew et al. 2024, algorithm 1: the generator should be unsure, the implicit preference model sure.
+    Muldrew et al. 2024: the generator should be unsure, the implicit preference model sure.
 
     Args:
         margins: of the pair that each prompt offers.
@@ -76,9 +71,10 @@ def certain_among_uncertain(
 def acquire(forest: Forest, by: str = "implicit", keep: float = 0.5, prefer: Prefer = "small") -> Forest:
     """The pairs to have labelled: one a tree, then the best of all trees, ranked by their margins.
 
-    Both levels of Yang et al. 2024, section 3: of the responses to a prompt the two of the smallest (or largest)
+    Both levels of Yang et al. 2024: of the responses to a prompt the two of the smallest (or largest)
     margin, then the prompts whose pairs rank first. With "both" the trees alternate between the two choices.
-    The margin is noted as `tree.meta["curation"]["margin"]`. A response without the score is in no pair.
+    After `uncertain(forest, keep)`, with large margins, it is Muldrew et al.'s rule. A response without the score is in
+    no pair. The margin is noted as `tree.meta["curation"]["margin"]`.
 
     Args:
         by: a score of the leaves.
