@@ -10,8 +10,8 @@ PAPER = Paper(
     "large margins, in one iteration and in several. This holds where pairs are about equally unlike; where many "
     "are near duplicates and raters noisy, P188's large margins are right and small ones worse than chance",
     measured="win rate against the reference on new prompts of log-linear DPO policies, 10 labels a round of pairs of "
-    "their own, 6 rounds, or 40 random labels and one round of 20; the two worlds and all rules of picking that P188 "
-    "has too; labels of 3 rounds spent early (36, 18, 6) or late, for comparison",
+    "their own, mean of rounds 2 to 6; or 40 random labels and one round of 20; in P188's two worlds; and labels of 3 "
+    "rounds spent early (36, 18, 6) or late (6, 18, 36)",
     rule=[
         Less("alike: random", "alike: small"),
         Less("alike: certain", "alike: random"),

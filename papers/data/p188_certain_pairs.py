@@ -11,8 +11,7 @@ PAPER = Paper(
     "and end better than labels of random pairs. This holds where many pairs are near duplicates and raters "
     "noisy; where all are about equally unlike, P165's small margins are right and large ones worse than chance",
     measured="win rate against the reference on new prompts of log-linear DPO policies, 10 labels a round of pairs of "
-    "their own, 6 rounds: mean of the rounds after the first, and the last; the two worlds and all rules of picking "
-    "that P165 has too",
+    "their own, 6 rounds: mean of the rounds after the first, and the last; two worlds, shared with P165",
     rule=[
         Less("unlike: random", "unlike: certain"),
         Less("unlike: random, last", "unlike: certain, last"),
