@@ -70,8 +70,8 @@ def label(
     policy, judge = load(model), open_scorer(scorer)
     separator = unescaped(step)
 
-    def decode(ids: list[int]) -> str:
-        return str(policy.tokenizer.decode(ids, skip_special_tokens=True))
+    def decode(ids: list[int]) -> str:  # as the engine writes a text: a special token that was sampled is part of it
+        return str(policy.tokenizer.decode(ids, skip_special_tokens=False))
 
     def split(tree: Tree) -> Tree:
         return split_steps(tree, separator, decode)
