@@ -42,6 +42,8 @@ def train(
         espalier train value --init small.json --data solutions.jsonl --held-out 0.2 --out runs/value
         --columns prompt=question completion=solution label=is_correct
 
+        espalier train online-dpo --model ./qwen --data problems.jsonl --scorer numeric --out runs/online
+
     Args:
         recipe: the method.
         out: the run folder, new, or with --resume that of the interrupted run.

@@ -93,8 +93,8 @@ def lines_chart(
     found = [curve for curve in smoothed if curve is not None]
     x, y = _steps(rows, lines), Axis.around([*(v for curve in behind for v in curve.y), *limits], unit, many=4)
     spot = Frame(x, y, size)
-    edges = {"x1": spot.x(x.low), "x2": spot.x(x.high)}
-    parts = [tag("line", "honest", **edges, y1=spot.y(limit), y2=spot.y(limit)) for limit in limits]
+    left, right = spot.x(x.low), spot.x(x.high)
+    parts = [tag("line", "honest", x1=left, x2=right, y1=spot.y(limit), y2=spot.y(limit)) for limit in limits]
     for i, curve in enumerate(behind):
         places = [
             (spot.x(at), spot.y(value)) for at, value in zip(curve.x, curve.y, strict=True) if math.isfinite(value)
