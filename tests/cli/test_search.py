@@ -50,6 +50,8 @@ def test_strategies_are_compared_and_the_picks_are_kept(room, capsys):
     for name in names.split(","):
         assert f"{name} @32" in page
         assert f'data-name="{name}"' in page
+    points = json.loads((room / "out" / "comparison.json").read_text())["points"]
+    assert [(point["strategy"], point["budget"]) for point in points[-1:]] == [("particles", 32)]
     kept = [open_forest(path) for path in (room / "out" / "trees").glob("*.parquet")]
     assert [len(forest) for forest in kept] == [6, 6]
 

@@ -92,9 +92,13 @@ class Comparison:
     found: dict[tuple[str, int], Found] = field(default_factory=dict, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; the forests are left out."""
+        """Plain values, ready for JSON; the forests are left out. A cost-of-pass that is infinite is None."""
         picks = [{**asdict(pick), "ties": pick.ties} for pick in self.picks]
-        return {"points": [asdict(point) for point in self.points], "picks": picks}
+        points = [asdict(point) for point in self.points]
+        for point in points:
+            if not np.isfinite(point["cost_of_pass"]["estimate"]):
+                point["cost_of_pass"] = None
+        return {"points": points, "picks": picks}
 
 
 def compare_strategies(
@@ -139,8 +143,9 @@ def compare_strategies(
         for name, make in strategies.items():
             progress(name, budget)
             limit: Budget = Budget(tree=Limits(generated=budget))
-            result = _ended(make(budget).search(problems.prompts(), engine(), scorer, limit))
+            result = make(budget).search(problems.prompts(), engine(), scorer, limit)
             verifier.score(result.forest)
+            result = _ended(result, by)
             found[name, budget] = result
             points.append(_point(name, budget, result, by, prices, level, seed))
     picks = [_pick(budget, points, found, by, level, seed) for budget in sorted(budgets)]
@@ -173,9 +178,9 @@ def cost_of_pass(
     return bootstrap(statistic, np.arange(len(known)), level=level, seed=seed, missing=missing)
 
 
-def _ended(found: Found) -> Found:
-    """An answer that only paused when the tokens were spent is no answer, and so a wrong one."""
-    ended = [answer if answer is not None and answer.stop != "stop" else None for answer in found.answers]
+def _ended(found: Found, by: str) -> Found:
+    """What only paused when the tokens were spent, and so was no response to the verifier, is no answer."""
+    ended = [answer if answer is not None and by in answer.scores else None for answer in found.answers]
     return replace(found, answers=ended)
 
 

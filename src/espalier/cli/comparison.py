@@ -23,23 +23,16 @@ def comparison_report(found: Comparison, prices: Prices | None = None) -> Report
         for pick in found.picks
         for name, other in pick.against.items()
     ]
-    cheapest = min(found.points, key=lambda point: point.cost_of_pass.estimate)
-    facts = {
-        "problems": str(len(next(iter(found.found.values())).forest)),
-        f"lowest cost-of-pass ({unit})": f"{cheapest.strategy} @{cheapest.budget}: {written(cheapest.cost_of_pass)}",
-    }
+    facts = {"problems": str(len(next(iter(found.found.values())).forest))}
+    for pick in found.picks:
+        cheapest = min(
+            (point for point in found.points if point.budget == pick.budget), key=lambda p: p.cost_of_pass.estimate
+        )
+        amount = f"{cheapest.strategy}, {written(cheapest.cost_of_pass)} {unit}"
+        facts[f"cheapest right answer @{pick.budget}"] = amount
     summary = "Which strategy to take: " + "; ".join(str(pick) for pick in found.picks) + "."
     curves = [_curve(name, [point for point in found.points if point.strategy == name]) for name in names]
-    return Report(
-        "Strategies compared",
-        summary,
-        facts,
-        rows,
-        differences,
-        curves,
-        trees=_shown(found),
-        settings=_table(found, unit),
-    )
+    return Report("Strategies compared", summary, facts, rows, differences, curves, trees=_shown(found))
 
 
 def turned(interval: Interval) -> Interval:
@@ -77,13 +70,6 @@ def cost_table(found: Comparison, prices: Prices | None = None) -> Table:
 
 def _cost(point: Point) -> float:
     return point.generated if point.money is None else point.money
-
-
-def _table(found: Comparison, unit: str) -> str:
-    """The cost table as TOML comments, below the page's other parts."""
-    lines = [f"# what a right answer costs, in {unit}"]
-    lines += [f'"{p.strategy} @{p.budget}" = "{written(p.cost_of_pass)}"' for p in found.points]
-    return "\n".join(lines)
 
 
 def _curve(name: str, points: list[Point]) -> Curve:

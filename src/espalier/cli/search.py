@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,7 @@ def compared(
         )
     report = comparison_report(found, prices)
     write_report(report, out)
+    (out / "comparison.json").write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
     for pick in found.picks:
         best = found.found[pick.strategy, pick.budget]
         mark(best, pick.strategy)
