@@ -133,10 +133,12 @@ def unescaped(text: str) -> str:
 def open_scorer(spec: str) -> Scorer:
     """A scorer by name (exact, numeric, math, arithmetic, format:REGEX), or a saved reward or value model's folder.
 
+    steps:HOW:SCORER makes one score of those that a scorer gives the steps: steps:min:FOLDER of a process model.
+
     Raises:
         ConfigError: neither a known name nor a folder.
     """
-    from espalier.scorers import ExactMatch, FormatMatch, MathMatch, NumericMatch
+    from espalier.scorers import ExactMatch, FormatMatch, MathMatch, NumericMatch, Steps
     from espalier.worlds.arithmetic import ArithmeticVerifier
 
     known: Mapping[str, Any] = {
@@ -147,6 +149,9 @@ def open_scorer(spec: str) -> Scorer:
     }
     if spec in known:
         return known[spec]()
+    if spec.startswith("steps:"):
+        how, _, inner = spec.removeprefix("steps:").partition(":")
+        return Steps(open_scorer(inner), how)  # type: ignore[arg-type]  # which says what there is
     if spec.startswith("format:"):
         return FormatMatch(spec.removeprefix("format:"))
     if not Path(spec).is_dir():
