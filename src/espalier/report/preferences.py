@@ -70,7 +70,11 @@ PANELS = (
             "ranking_bound": "bound of the latter",
         },
     ),
-    Panel("KL to the reference", "Estimated by k3 on the policy's own samples, all those of one prompt in eight.", {"kl": "k3"}),
+    Panel(
+        "KL to the reference",
+        "Estimated by k3 on the policy's own samples, all those of one prompt in eight.",
+        {"kl": "k3"},
+    ),
     Panel(
         "Change on the pairs",
         "k2 on the responses of the pairs, which are not the policy's samples: a size, not the KL.",
