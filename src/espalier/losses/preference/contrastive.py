@@ -10,7 +10,9 @@ def sami(mean_logprob: Float[Tensor, "queries principles responses"]) -> Float[T
     """SAMI: the cross-entropy of finding each principle's response, and of finding each response's principle.
 
     Franken et al. 2024 (arXiv 2404.14313). In nats, the mean of the two; `log(principles)` less the second is a lower
-    bound on the mutual information of principle and response, given the query.
+    bound on the mutual information of principle and response, given the query. Log-probs a token leave the policy less
+    sure of the principle than it is, so training makes it surer; with those of whole responses the gradient of the
+    second part is zero in expectation over the policy's own samples.
 
     Args:
         mean_logprob: the policy's log-prob a token of the response that was sampled under principle j, when it is
