@@ -27,9 +27,10 @@ PAPER = Paper(
     ],
     seeds=60,
     tried="With half of the prompts instead of a third all came out but the comparison with prompts drawn by chance: "
-    "0.06 [-0.004, 0.12] more reward in 40 seeds. The less is generated the more the choice matters; the third was "
-    "chosen on ten seeds that are not counted here. Where no prompt is answered well already, "
-    "prompts drawn by chance did as well or better (six seeds).",
+    "0.06 [-0.004, 0.12] more reward in 40 seeds. The less is generated the more the choice matters; the third "
+    "was chosen on ten seeds that are not counted here; 40 counted ones left the share of the gain at 0.87 "
+    "[0.799, 0.94], and there are now 60. Where no prompt is answered well already, prompts drawn by chance did "
+    "as well or better (six seeds).",
 )
 
 
