@@ -206,7 +206,9 @@ CERTAINTIES = ("self-certainty", "entropy", "likelihood")
 def _certainty(name: str, policy: Model) -> Any:
     from espalier.scorers import Entropy, Likelihood, SelfCertainty
 
-    return {"self-certainty": SelfCertainty, "entropy": Entropy, "likelihood": Likelihood}[name](policy, name)
+    if name == "self-certainty":
+        return SelfCertainty(policy, name)
+    return Entropy(policy, name) if name == "entropy" else Likelihood(policy, name)
 
 
 def mark(found: Found, strategy: str) -> None:
