@@ -30,3 +30,14 @@ def gsm8k() -> Path:
 @pytest.fixture(scope="session")
 def alpaca_eval() -> Path:
     return real_data("alpaca_eval")
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> None:
+    """Code that a model wrote can be run here."""
+    from espalier.sandbox import SandboxError, ready
+
+    try:
+        ready()
+    except SandboxError as error:
+        pytest.skip(str(error))

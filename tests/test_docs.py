@@ -13,8 +13,8 @@ from espalier.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = {"gsm8k.md": "gsm8k"}
-"""Pages whose Python works on real data: the fixture that finds it, or skips with the reason."""
+NEEDS = {"gsm8k.md": "gsm8k", "sandbox.md": "sandbox"}
+"""Pages whose Python needs real data or a sandbox: the fixture that finds it, or skips with the reason."""
 
 
 def blocks(page: Path, *languages: str) -> Iterator[tuple[int, str]]:
@@ -49,7 +49,8 @@ def test_python_blocks_run(
 ) -> None:
     if page.name in NEEDS:
         data = request.getfixturevalue(NEEDS[page.name])
-        (tmp_path / data.name).symlink_to(data)
+        if data is not None:
+            (tmp_path / data.name).symlink_to(data)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
     for line, code in blocks(page, "python"):

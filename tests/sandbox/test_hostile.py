@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from espalier.sandbox import Limits, Run, Tested, parallel, run_tests
+from espalier.sandbox import Limits, Run, Verdict, parallel, run_tests
 from tests.sandbox.hostile import HOSTILE, Hostile
 
 TEST = "assert solve(3) == 6"
 LIMITS = {"cpu": 2, "memory": 256 * 2**20, "output": 2**16, "disk": 2**22}
 
 
-def judged(hostile: Hostile) -> Tested:
+def judged(hostile: Hostile) -> Verdict:
     return run_tests(hostile.code, [TEST], ["solve"], limits=Limits(seconds=hostile.seconds, **LIMITS))
 
 
 @pytest.fixture(scope="module")
-def verdicts(sandbox: None) -> dict[str, Tested]:
+def verdicts(sandbox: None) -> dict[str, Verdict]:
     return dict(zip([hostile.name for hostile in HOSTILE], parallel(judged, HOSTILE), strict=True))
 
 
@@ -28,12 +28,12 @@ def test_there_are_forty_and_more() -> None:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name.replace(" ", "-"))
-def test_hostile_program_is_reported_as_what_it_was(hostile: Hostile, verdicts: dict[str, Tested]) -> None:
+def test_hostile_program_is_reported_as_what_it_was(hostile: Hostile, verdicts: dict[str, Verdict]) -> None:
     run = verdicts[hostile.name].run
     assert run.outcome in hostile.outcomes, run
 
 
-def test_nothing_of_them_is_left(verdicts: dict[str, Tested]) -> None:
+def test_nothing_of_them_is_left(verdicts: dict[str, Verdict]) -> None:
     def mine(folder: Path) -> bool:
         try:
             return b"/python/inside.py" in (folder / "cmdline").read_bytes() and str(os.getpid()) in parents(folder)
@@ -52,7 +52,7 @@ def parents(folder: Path) -> list[str]:
     return found
 
 
-def test_a_good_program_still_passes(verdicts: dict[str, Tested]) -> None:
+def test_a_good_program_still_passes(verdicts: dict[str, Verdict]) -> None:
     assert verdicts
     run = run_tests("def solve(x): return 2 * x", [TEST], ["solve"]).run
     assert isinstance(run, Run)

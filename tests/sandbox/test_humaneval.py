@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from espalier.errors import DataError
-from espalier.sandbox import Tested, parallel
+from espalier.sandbox import Verdict, parallel
 from espalier.scorers.code import try_tests
 from espalier.trees import Tree
 from espalier.trees.code import read_humaneval
@@ -46,11 +46,11 @@ def problems() -> list[Tree]:
     return list(read_humaneval(real_data("humaneval") / "problems_even.jsonl"))
 
 
-def canonical(tree: Tree) -> Tested:
+def canonical(tree: Tree) -> Verdict:
     return try_tests(tree.prompt + tree.meta["answer"], tree)
 
 
-def changed(tree: Tree) -> Tested:
+def changed(tree: Tree) -> Verdict:
     return try_tests(tree.prompt + tree.meta["answer"] + CHANGED.replace("NAME", tree.meta["names"][0]), tree)
 
 

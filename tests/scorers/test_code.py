@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from espalier.errors import ConfigError
-from espalier.sandbox import SandboxError, ready
 from espalier.scorers.code import RunTime, SteppedReward, UnitTests, pass_matrix, program
 from espalier.trees import Forest, Node, Tree
 
@@ -21,12 +20,7 @@ RESPONSES = (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def sandbox() -> None:
-    try:
-        ready()
-    except SandboxError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Where code that a model wrote runs: bubblewrap, no network, no home, limits on time, memory, output and processes."""
 
-from espalier.sandbox.base import Limits, Outcome, Run, SandboxError, Tested
+from espalier.sandbox.base import Limits, Outcome, Run, SandboxError, Verdict
 from espalier.sandbox.bubblewrap import ready, sandboxed
 from espalier.sandbox.judge import parallel, run_tests
 from espalier.sandbox.run import run
@@ -12,7 +12,7 @@ __all__ = [
     "Python",
     "Run",
     "SandboxError",
-    "Tested",
+    "Verdict",
     "parallel",
     "ready",
     "run",

@@ -92,7 +92,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Verdict:
     """What became of a program's tests.
 
     Attributes:

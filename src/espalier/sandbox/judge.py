@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from espalier.errors import ConfigError
-from espalier.sandbox.base import Limits, Outcome, Tested
+from espalier.sandbox.base import Limits, Outcome, Verdict
 from espalier.sandbox.bubblewrap import ready
 from espalier.sandbox.child import Child, failure, step
 
@@ -22,7 +22,7 @@ Result = tuple[Outcome, str]
 
 def run_tests(
     code: str, tests: Sequence[str], names: Sequence[str], *, setup: str = "", limits: Limits | None = None
-) -> Tested:
+) -> Verdict:
     """Run each test against the program.
 
     Program and tests are processes of their own, each behind walls of its own. In a test a name of `names` stands for
@@ -67,7 +67,7 @@ class _Session:
         self.judge: Child | None = None
         self.ended: Child | None = None
 
-    def results(self) -> Tested:
+    def results(self) -> Verdict:
         try:
             while len(self.done) < len(self.tests):
                 if self.program is None and (failed := self._load()):
@@ -86,7 +86,7 @@ class _Session:
         passed: Result = ("passed", "")
         first = next((result for result in self.done if result[0] != "passed"), passed)
         outcomes, details = tuple(outcome for outcome, _ in self.done), tuple(detail for _, detail in self.done)
-        return Tested(outcomes, details, replace(self.ended.run(), outcome=first[0], detail=first[1]))
+        return Verdict(outcomes, details, replace(self.ended.run(), outcome=first[0], detail=first[1]))
 
     def _load(self) -> Result | None:
         """Start the program; where it does not come to the end of its code, why not."""

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from espalier.errors import ConfigError
-from espalier.sandbox import Limits, Tested, parallel, ready, run_tests
+from espalier.sandbox import Limits, Verdict, parallel, ready, run_tests
 from espalier.scorers.leaves import Verifier
 from espalier.trees import Node, Score, Tree
 
@@ -32,7 +32,7 @@ def program(response: str, setup: str = "") -> str:
     return f"{setup}\n{blocks[-1]}" if blocks else setup + response
 
 
-def try_tests(code: str, tree: Tree, limits: Limits | None = None) -> Tested:
+def try_tests(code: str, tree: Tree, limits: Limits | None = None) -> Verdict:
     """Run a problem's tests against a program.
 
     Raises:
@@ -88,7 +88,7 @@ class CodeVerifier(Verifier):
         code = program(node.response(), tree.meta.get("setup", ""))
         return Score(self.reward(try_tests(code, tree, self.limits), tree))
 
-    def reward(self, tested: Tested, tree: Tree) -> float:
+    def reward(self, tested: Verdict, tree: Tree) -> float:
         """The reward of a program that was tested so."""
         raise NotImplementedError
 
@@ -107,7 +107,7 @@ class UnitTests(CodeVerifier):
         super().__init__(name, limits)
         self.share = share
 
-    def reward(self, tested: Tested, tree: Tree) -> float:
+    def reward(self, tested: Verdict, tree: Tree) -> float:
         return tested.share if self.share else float(tested.passed)
 
 
@@ -131,10 +131,10 @@ class RunTime(CodeVerifier):
         self.least, self.most = least, most
         self._references: dict[str, float] = {}
 
-    def reward(self, tested: Tested, tree: Tree) -> float:
+    def reward(self, tested: Verdict, tree: Tree) -> float:
         return min(self.most, self.speed(tested, tree)) if tested.passed else 0.0
 
-    def speed(self, tested: Tested, tree: Tree) -> float:
+    def speed(self, tested: Verdict, tree: Tree) -> float:
         """The reference's seconds over those of a program that passed.
 
         Raises:
@@ -148,7 +148,7 @@ class RunTime(CodeVerifier):
             self._references[reference] = self._seconds(of_reference)
         return self._references[reference] / self._seconds(tested)
 
-    def _seconds(self, tested: Tested) -> float:
+    def _seconds(self, tested: Verdict) -> float:
         return max(self.least, tested.run.cpu - _start())
 
 
@@ -178,7 +178,7 @@ class SteppedReward(RunTime):
         super().__init__(name, least=least, most=most, limits=limits)
         self.steps = {"compile": compile, "error": error, "fail": fail}
 
-    def reward(self, tested: Tested, tree: Tree) -> float:
+    def reward(self, tested: Verdict, tree: Tree) -> float:
         if tested.passed:
             return 0.5 + 0.5 * min(self.most, self.speed(tested, tree))
         if tested.run.detail.split(":")[0] in ("SyntaxError", "IndentationError", "TabError"):
