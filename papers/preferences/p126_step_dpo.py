@@ -15,9 +15,9 @@ PAPER = Paper(
     "solutions, which also punishes what was right in the wrong one; corrections by the model itself teach more than "
     "those of another writer",
     measured="chains of four calculations with shared skills, 64 problems, 8 samples each; a right and a wrong "
-    "solution of each problem that has both; or the same wrong solution's first wrong step, with a correction that "
-    "the model samples, or with that correction in a hand that the model seldom writes; equal numbers of pairs, each "
-    "way at the best of three learning rates: exact accuracy over all 7776 problems",
+    "solution of each problem that has both; or the same wrong solution's first wrong step, with a correction that the "
+    "model samples, or with that correction in a hand that the model seldom writes; equal numbers of pairs, each way "
+    "at the best of three learning rates: exact accuracy over all 7776 problems",
     rule=[
         Less("accuracy, before", "accuracy, steps"),
         Less("accuracy, whole solutions", "accuracy, steps"),

@@ -18,13 +18,13 @@ PAPER = Paper(
     id="P436",
     title="RL on Incorrect Synthetic Data Scales the Efficiency of LLM Math Reasoning by Eight-Fold",
     claim="training on the model's own right solutions makes as much of a set of problems as a multiple of them with a "
-    "teacher's solutions does, and per-step DPO on its wrong ones, paired at the step from which no continuation "
-    "ends right, more than eight times as many; DPO on whole wrong solutions does less; spurious steps, wrong but "
-    "with a right answer, are unlearned",
+    "teacher's solutions does, and per-step DPO on its wrong ones, paired at the step from which no continuation ends "
+    "right, more than eight times as many; DPO on whole wrong solutions does less; spurious steps, wrong but with a "
+    "right answer, are unlearned",
     measured="chains of four calculations whose maps merge numbers, so that a mistake may be hidden; one solution of a "
     "teacher (who makes some) for 64 or 512 problems, checked by the answer; from the model fine-tuned on the 64: 8 "
-    "own samples of each, all right ones learned from the start, or DPO on whole pairs, or on step pairs by values "
-    "of 4 continuations; each the best of three learning rates: exact chance of a right answer over all 7776 problems, "
+    "own samples of each, all right ones learned from the start, or DPO on whole pairs, or on step pairs by values of "
+    "4 continuations; each the best of three learning rates: exact chance of a right answer over all 7776 problems, "
     "and the share of right answers that have a wrong step",
     rule=[
         Less("right, teacher's, 64", "right, own, 64"),
