@@ -1,0 +1,27 @@
+"""Stack programs compile, compute and cost what they should."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from espalier.worlds.programs import INSTRUCTIONS, Task, compiles, cost, execute
+
+
+def test_programs_of_one_task_differ_in_cost() -> None:
+    task = Task("xx+")
+    programs = ["".join(p) for n in range(1, 6) for p in product(INSTRUCTIONS, repeat=n)]
+    right = {program for program in programs if task.passed(program) == 1}
+    assert {"xx+", "x11+*", "11+x*"} <= right
+    assert min(right, key=cost) == "xx+"
+    assert cost("x11+*") == 8
+    assert all(execute(program, 100) == 200 for program in right), "the tests tell right from wrong"
+
+
+def test_what_does_not_compile_passes_nothing() -> None:
+    assert not compiles("x1")
+    assert Task("x").passed("x1") == 0
+    assert Task("xx*").passed("x") == pytest.approx(2 / 5)
+    with pytest.raises(ValueError, match="'\\+' does not compile"):
+        execute("+", 1)
