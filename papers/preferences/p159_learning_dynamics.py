@@ -24,15 +24,22 @@ PAPER = Paper(
         Above("fall of chosen, after chosen", 0.5),
         Above("growth of greedy, after chosen", 0.1),
         Less("fall of chosen, after both", "fall of chosen, after chosen"),
-        Above("win rate of both against chosen", 0.5),
+        Above("win rate of both against chosen", 0.52),
     ],
-    seeds=110,
-    tried="All but the win rate comes out. While this was built (six other seeds each; 30, 100 and 240 DPO steps) "
-    "policies trained on both beforehand won 0.45 to 0.53 of comparisons: 0.526 for pairs of a good writer (as "
-    "here, where the first 30 and 40 seeds gave 0.49), 0.506 of a worse one, 0.48 with twice the features or with "
-    "features that say little of the reward. Nor does the greedy response grow less after both: it starts lower and "
-    "ends as high. The chosen responses keep more than one nat, but what the argmax takes is no worse than they are "
-    "here. In a language model it is, being a repetition or a phrase of another answer; that is what is missing.",
+    seeds=40,
+    tried="All but the win rate comes out. It was first asked to be above 0.5, and was 0.495 [0.484, 0.505] in 40 "
+    "seeds: no noise that more seeds would settle, but an effect that, if there is one, is far smaller than what "
+    "the paper reports; so the rule now asks for 0.52, which can be told apart. While this was built (six other "
+    "seeds each; 30, 100 and 240 DPO steps) policies trained on both beforehand won 0.45 to 0.53 of comparisons: "
+    "0.526 for pairs of a good writer, 0.506 of a worse one, 0.48 with twice the features or with features that "
+    "say little of the reward. Then each prompt got a likely and bad response, a degenerate argmax (12 other "
+    "seeds each; 24 or 48 features, 30 or 100 steps, its features its own or common to all prompts): 0.496 to "
+    "0.506; training on the chosen ones alone has already taken its mass. Last, strings of four tokens with a "
+    "softmax at each, whose prefixes share features, so that the two gradients of a pair meet in different "
+    "contexts as in a language model: the chosen ones fall less after both there too (1.5 nats for 2.2), and "
+    "policies trained on both win 0.482 (standard error 0.008, 20 other seeds). Nor does the greedy response "
+    "grow less after both: it starts lower and ends as high. What the chosen responses keep is not "
+    "what the policy's reward comes from: what the argmax takes is no worse than they are.",
 )
 BETA = 0.1
 
