@@ -15,9 +15,11 @@ from espalier.engines.parity import replay
 from espalier.engines.tools import Call, Hint, Tool, ToolEngine
 from espalier.errors import ConfigError
 from espalier.models import encode, pack, train_tokenizer
+from espalier.scorers import NumericMatch
 from espalier.search import Sample
+from espalier.training import GRPO
 from espalier.training.batch import paths
-from espalier.training.rollout import sampled_logprobs
+from espalier.training.rollout import Actor, rollout, sampled_logprobs
 from espalier.trees import Forest, Ledger, Node, Tree
 from tests.engines.conftest import tiny
 
@@ -102,7 +104,7 @@ def test_who_asked_for_a_pause_gets_it() -> None:
     _, (leaf,) = extended(ToolEngine(Writer("a[b]c\nd"), [SHOUT]), stop=("\n",))
     assert (story(leaf)[-1], leaf.stop) == (("policy", "c\n"), "stop")
     _, (leaf,) = extended(ToolEngine(Writer("b]c"), [SHOUT]))
-    assert story(leaf) == [("policy", "b]")], "a mark that closes nothing is a pause that nobody answers"
+    assert story(leaf) == [("policy", "b]"), ("policy", "c")], "a mark that closes no call is no pause"
 
 
 def test_several_tools_and_a_call_begun_before_the_prefix() -> None:
@@ -159,7 +161,7 @@ def test_a_local_model_s_chains_replay_and_mask() -> None:
     assert paths(packed).lengths.max() <= 40
     for leaf in forest.leaves():
         for before, after in pairwise(leaf.path()[1:]):
-            assert (before.author == "tool") != (after.author == "tool")
+            assert not before.author == after.author == "tool"
     assert replay(qwen, forest, 1.0).max_abs < 1e-3
     assert torch.isfinite(logprobs).all()
 
@@ -190,3 +192,17 @@ def test_what_makes_no_sense_is_refused() -> None:
 )
 def test_the_calculator_is_exact_and_safe(asked: str, answer: str) -> None:
     assert Calculator().call(asked).startswith(answer)
+
+
+def test_an_online_run_trains_through_tools() -> None:
+    letters = "0123456789+-*/%() =\nabcdefghijklmnopqrstuvwxyz:"
+    model = tiny("gpt2", train_tokenizer(["12 + 34 = 46\n"], kind="char", extra_chars=letters))
+    engine = ToolEngine(LocalEngine(model), [Call(Calculator(), "=", "\n", "{}\n")], max_calls=2)
+    prompts = [Tree(Node(f"{i} + 1 = ", "prompt"), str(i), {"answer": str(i + 1)}) for i in range(3)]
+    recipe = GRPO(n=6, max_tokens=24)
+    forest, metrics = rollout(prompts, Actor(engine, NumericMatch("reward")), recipe, seed=3)
+    assert any(node.author == "tool" for node in forest.nodes())
+    assert 0 <= metrics["reward"] <= 1
+    encode(forest, model.tokenizer)
+    packed = pack(list(forest), targets=recipe.targets)
+    assert not {packed.nodes[int(i)].author for i in packed.target_segment} - {"policy"}

@@ -142,8 +142,10 @@ class ToolEngine:
             self._answer(paused)
             groups: dict[Sampling, list[_Branch]] = {}
             for branch in paused:
-                if branch.end.author == "policy":
-                    continue  # nothing was said to it: it paused for whoever asked
+                if branch.end.author == "policy" and (
+                    branch.end.stop == "eos" or branch.said().endswith(sampling.stop)
+                ):
+                    continue  # it is over, or paused for whoever asked; after a mark that closes no call it goes on
                 if branch.tokens < 1:
                     branch.end.stop = "length"
                     continue
