@@ -14,10 +14,12 @@ from espalier.scorers.verifiers import ExactMatch, FormatMatch, MathMatch, Numer
 
 if TYPE_CHECKING:
     from espalier.scorers.certainty import Certainty, Entropy, Likelihood, SelfCertainty
+    from espalier.scorers.code import RunTime, SteppedReward, UnitTests, pass_matrix
     from espalier.scorers.implicit import ImplicitProcess
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
     from espalier.scorers.reference import ReferenceLogProbs, stream_name
     from espalier.scorers.tokens import TokenView
+    from espalier.scorers.tool_calls import ToolCallReward
 
 __all__ = [
     "Certainty",
@@ -33,16 +35,21 @@ __all__ = [
     "NumericMatch",
     "ReferenceLogProbs",
     "RewardScorer",
+    "RunTime",
     "Scorer",
     "SelfCertainty",
+    "SteppedReward",
     "Steps",
     "TokenView",
+    "ToolCallReward",
+    "UnitTests",
     "ValueScorer",
     "Verifier",
     "check_missing",
     "combine",
     "final_number",
     "marked_answer",
+    "pass_matrix",
     "stream_name",
 ]
 
@@ -56,6 +63,10 @@ def __getattr__(name: str) -> Any:
         return import_module("espalier.scorers.implicit").ImplicitProcess
     if name in ("ReferenceLogProbs", "stream_name"):
         return getattr(import_module("espalier.scorers.reference"), name)
+    if name in ("RunTime", "SteppedReward", "UnitTests", "pass_matrix"):
+        return getattr(import_module("espalier.scorers.code"), name)
+    if name == "ToolCallReward":
+        return import_module("espalier.scorers.tool_calls").ToolCallReward
     if name == "TokenView":
         return import_module("espalier.scorers.tokens").TokenView
     raise AttributeError(f"module 'espalier.scorers' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from espalier.trees.code import read_humaneval
 from espalier.trees.forest import Forest
 from espalier.trees.ledger import Ledger, Prices
 from espalier.trees.node import AUTHORS, STOPS, Author, Node, Score, Stop, Tree
@@ -37,6 +38,7 @@ __all__ = [
     "pairs",
     "put_stream",
     "read",
+    "read_humaneval",
     "read_stream",
     "split_steps",
     "steps",
