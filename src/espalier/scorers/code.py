@@ -156,8 +156,8 @@ class SteppedReward(RunTime):
     """ACECode (Yang et al. 2024, arXiv:2412.17264): does it compile, does it run, does it pass, how fast is it.
 
     A program that passes has 0.5 + 0.5 * min(seconds of the reference / its own, `most`): from 0.5, and 1 where it is
-    as fast. The steps below are what a program has that gets so far and no further; by default CodeRL's (Le et al. 2022,
-    arXiv:2207.01780).
+    as fast. The steps below are what a program has that gets so far and no further, by default CodeRL's (Le et al.
+    2022, arXiv:2207.01780).
 
     Args:
         compile: it does not compile.
