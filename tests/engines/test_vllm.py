@@ -89,6 +89,14 @@ def test_a_cut_distribution_has_no_logprobs(engine: VLLMEngine) -> None:
     assert node.logprobs is None
 
 
+def test_next_tokens_are_the_local_engines(model: Model, engine: VLLMEngine) -> None:
+    roots = [tree.root for tree in prompts("1+2=", "12*")]
+    for ours, theirs in zip(LocalEngine(model).next_tokens(roots, 40), engine.next_tokens(roots, 40), strict=True):
+        assert [node.token_ids for node in theirs] == [node.token_ids for node in ours]
+        assert [node.stop for node in theirs] == [node.stop for node in ours]
+        assert [node.logprobs[0] for node in theirs] == pytest.approx([node.logprobs[0] for node in ours], abs=1e-4)
+
+
 def test_what_cannot_be_continued_is_refused(engine: VLLMEngine) -> None:
     with pytest.raises(ContextLengthError, match="no room"):
         engine.extend([prompts("1" * 64)[0].root], 1, Sampling(4))

