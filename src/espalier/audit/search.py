@@ -148,6 +148,8 @@ def compare_strategies(
             result = _ended(result, by)
             found[name, budget] = result
             points.append(_point(name, budget, result, by, prices, level, seed))
+    if not any(by in leaf.scores for result in found.values() for leaf in result.forest.leaves()):
+        raise AuditError(f"no answer has the score {by!r}; the verifier's is called {verifier.name!r}")
     picks = [_pick(budget, points, found, by, level, seed) for budget in sorted(budgets)]
     return Comparison(points, picks, found)
 
