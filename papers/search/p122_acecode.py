@@ -10,7 +10,8 @@ from papers import Above, Less, Paper
 
 PAPER = Paper(
     id="P122",
-    title="ACECode: A Reinforcement Learning Framework for Aligning Code Efficiency and Correctness in Code LMs",
+    title="ACECode: A Reinforcement Learning Framework for Aligning Code Efficiency and Correctness in Code Language "
+    "Models",
     claim="PPO on a reward in steps (compiles, passes, how fast beside a reference) makes programs right more often "
     "and faster for most tasks, which a reward for passing alone does not",
     measured="exact laws over all stack programs of up to 5 instructions for 8 tasks, before and after 80 steps of PPO "
