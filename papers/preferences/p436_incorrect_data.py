@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from espalier.curation import best_and_worst
-from espalier.curation.forks import step_pairs, step_values
+from espalier.curation.forks import step_pairs
+from espalier.curation.labels import Completer, MonteCarlo, drive
 from espalier.engines import Sampling
 from espalier.exact import ExactEngine
 from espalier.losses import nll
@@ -78,7 +79,8 @@ def measure(seed: int, smoke: bool) -> dict[str, float]:
     best("own, 64", novice, imitating(passed(few, tuned, 8, seed + 1, most=8)))
     best("whole pairs, 64", tuned, chains.preferring(tuned, chains.compared(best_and_worst(own, "correct"), "correct")))
     engine, again = ExactEngine(tuned), Sampling(max_tokens=chains.STEPS, seed=seed + 2)
-    valued = step_values(Forest(map(chains.split, own)), engine, answer, 4, again)
-    steps = step_pairs(valued, engine, answer, 8, again, by="value", split=chains.split)
+    valued = [chains.split(tree) for tree in own]
+    drive(valued, MonteCarlo("correct", name="value"), Completer(engine, answer, 4, again))
+    steps = step_pairs(Forest(valued), engine, answer, 8, again, by="value", split=chains.split)
     best("steps, 64", tuned, chains.preferring(tuned, chains.compared(steps)))
     return figures | {"step pairs": len(steps)}

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from espalier.curation.forks import first_low, step_pairs, step_values
+from espalier.curation.forks import first_low, step_pairs
 from espalier.curation.injected import injected_pairs, swapped_numbers, wrong_number
+from espalier.curation.labels import Completer, MonteCarlo, drive
 from espalier.engines import Sampling
 from espalier.exact import ExactEngine, Language, Tabular
 from espalier.scorers import Verifier
@@ -49,16 +50,13 @@ def said(*texts: str) -> Forest:
     return Forest([symbols(tree)])
 
 
-def test_a_step_is_worth_the_share_of_its_continuations_that_end_right():
-    (tree,) = step_values(said("aab"), engine(), Says("aaa"), 400, SAMPLING)
-    first, second, last = tree.leaves()[0].path()[1:]
-    assert abs(first.value("value") - 1 / 4) < 0.1
-    assert abs(second.value("value") - 1 / 2) < 0.1
-    assert last.value("value") == 0.0
+def valued(forest: Forest, scorer: Says, n: int) -> Forest:
+    drive(forest, MonteCarlo(scorer.name, name="value"), Completer(engine(), scorer, n, SAMPLING))
+    return forest
 
 
 def test_the_pair_forks_at_the_first_low_step_and_the_correction_ends_right():
-    forest = step_values(said("aba", "aaa"), engine(), Says("aaa"), 40, SAMPLING)
+    forest = valued(said("aba", "aaa"), Says("aaa"), 40)
     assert first_low(forest[0].leaves()[0], "value").response() == "ab"
     (tree,) = step_pairs(forest, engine(), Says("aaa"), 40, SAMPLING, by="value", split=symbols)
     (pair,) = pairs(tree)
@@ -68,7 +66,7 @@ def test_the_pair_forks_at_the_first_low_step_and_the_correction_ends_right():
 
 
 def test_without_a_right_continuation_there_is_no_pair():
-    forest = step_values(said("abb"), engine(), Says("c"), 4, SAMPLING)
+    forest = valued(said("abb"), Says("c"), 4)
     assert list(step_pairs(forest, engine(), Says("c"), 4, SAMPLING, by="value", split=symbols)) == []
 
 

@@ -6,7 +6,7 @@
 
 Step-DPO (Lai et al. 2024, arXiv 2406.18629) takes the first step that a step verifier finds wrong, and corrections that
 the policy itself wrote. Setlur et al. 2024 (arXiv 2406.14532) need no step verifier: a step's value is the share of
-continuations that end right, and the first pit is the first step from which none does (`step_values`).
+continuations that end right (`curation.labels.MonteCarlo`), and the first pit is the first step from which none does.
 """
 
 from __future__ import annotations
@@ -18,29 +18,6 @@ from espalier.engines import Engine, Sampling
 from espalier.scorers import Scorer
 from espalier.trees import Forest, Node, Score, Tree
 from espalier.trees.views import split_steps
-
-
-def step_values(
-    forest: Forest, engine: Engine, scorer: Scorer, n: int, sampling: Sampling, name: str = "value"
-) -> Forest:
-    """Put on every step the mean score of `n` continuations, with its standard deviation; returns the forest.
-
-    A finished response is not continued: its value is its own score. A step that has a score of this name keeps it.
-
-    Args:
-        forest: trees with a node for each step (`espalier.trees.split_steps`); annotated in place.
-        scorer: judges finished responses.
-    """
-    scorer.score(forest)
-    places = [(tree, node) for tree in forest for node in tree.walk() if node is not tree.root]
-    going = [(tree, node) for tree, node in places if node.stop in (None, "stop") and name not in node.scores]
-    for (_, node), tried in zip(going, _continued(going, engine, scorer, n, sampling), strict=True):
-        values = [value for leaf in tried.leaves() if (value := leaf.value(scorer.name)) is not None]
-        node.scores[name] = _mean(values) if values else Score.absent("no continuation could be judged")
-    for _, node in places:
-        if name not in node.scores and scorer.name in node.scores:
-            node.scores[name] = node.scores[scorer.name]
-    return forest
 
 
 def first_low(leaf: Node, by: str, at: float = 0.0) -> Node | None:
@@ -65,7 +42,7 @@ def step_pairs(
     is none, there is no pair.
 
     Args:
-        forest: trees with a node for each step, scored `by` (a step verifier's name, or `step_values`).
+        forest: trees with a node for each step, scored `by`: a step verifier's name, or that of a Monte Carlo label.
         scorer: judges finished responses.
         n: continuations a wrong step.
         split: cuts continuations into steps, as the forest's responses were.
@@ -112,8 +89,3 @@ def _continued(
         for node in nodes:
             end.add(node)
     return list(scorer.score(Forest(paths)))
-
-
-def _mean(values: list[float]) -> Score:
-    mean = sum(values) / len(values)
-    return Score(mean, (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5)
