@@ -206,6 +206,7 @@ class Chunk:
         """Hang a continuation on its prefix and return its end: the node, or the last of a chain."""
         prefix.add(node)
         while True:
+            node.meta["round"] = self._calls  # for those who watch the search again
             if node.author == "policy":
                 if node.token_ids is None:
                     raise EngineError(f"{type(engine).__name__}.extend returned a node without token ids")
