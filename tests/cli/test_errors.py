@@ -127,7 +127,6 @@ def test_a_scorer_that_is_none_says_what_there_is(refusal: Refusal, flags: str, 
     [
         (["--scorer", "exact", "--width", "0"], "width must be at least 1, found 0"),
         (["--scorer", "exact", "--step", "\\x"], "--step"),
-        (["--scorer", "exact", "--step", ""], "an empty stop string"),
         (["--scorer", "exact", "--limit", "0"], "the forest is empty"),
     ],
 )

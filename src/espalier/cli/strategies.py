@@ -58,8 +58,8 @@ class Settings:
     @property
     def beams(self) -> tuple[int, int]:
         """Width and expansion, whose product is about the size."""
-        width = self.width or max(1, round((self.size / 2) ** 0.5))
-        return width, max(1, self.size // width)
+        width = max(1, round((self.size / 2) ** 0.5)) if self.width is None else self.width
+        return width, max(1, self.size // max(1, width))
 
     def steps(self) -> dict[str, Any]:
         """What all searches by steps take."""
