@@ -36,8 +36,8 @@ PAPER = Paper(
     tried="What the paper proves comes out: token rewards are the exact soft advantages, for both losses. What it "
     "measures does not: over 20 seeds the prefix sums learned from 200 labelled samples rank prefixes with 0.37 [0.25, "
     "0.48], no better than Monte-Carlo labels from as many completions (difference 0.01 [-0.14, 0.16]); with 400 "
-    "samples of strings of up to 6 symbols, 8 seeds, 0.19 [0.09, 0.29], and worse than those by 0.16 [0.05, 0.27]; with "
-    "up to 5 symbols, 8 seeds, inconclusive. It is not the read-out: exact soft values rank them with 0.85 [0.78, "
+    "samples of strings of up to 6 symbols, 8 seeds, 0.19 [0.09, 0.29], and worse than those by 0.16 [0.05, 0.27]; "
+    "with up to 5 symbols, 8 seeds, inconclusive. It is not the read-out: exact soft values rank them with 0.85 [0.78, "
     "0.92]. A table learns nothing about one prefix "
     "from another, and an outcome label says little about the prefix that it shares with many; the paper's efficiency "
     "must come from what a language model carries over between problems, which this testbed does not have.",

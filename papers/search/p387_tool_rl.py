@@ -20,8 +20,8 @@ PAPER = Paper(
     rule=[Less("right, exact match", "right, by parts"), Less("right, tool and rest", "right, by parts")],
     seeds=8,
     tried="Calls with two parameters were given up on a development seed: the reward by parts stuck in local optima "
-    "there and 'tool and rest' was often ahead. The rule then also asked that 'tool and rest' beat an exact match; that "
-    "link was dropped before the counted run.",
+    "there and 'tool and rest' was often ahead. The rule then also asked that 'tool and rest' beat an exact match; "
+    "that link was dropped before the counted run.",
 )
 
 SYMBOLS, LENGTH, QUERIES, SAMPLES = "abcdefghijkl", 3, 12, 8

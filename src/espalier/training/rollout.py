@@ -40,8 +40,8 @@ def rollout(prompts: Sequence[Tree], actor: Actor, recipe: Online, seed: int) ->
         TrainingError: more rewards are missing than `recipe.missing_limit` allows.
     """
     forest = Forest([tree.copy(keep=lambda node: False) for tree in prompts])
-    written = actor.engine.extend([tree.root for tree in forest], recipe.n, recipe.sampling(seed))
-    for tree, nodes in zip(forest, written, strict=True):
+    grown = actor.engine.extend([tree.root for tree in forest], recipe.n, recipe.sampling(seed))
+    for tree, nodes in zip(forest, grown, strict=True):
         for node in nodes:
             tree.root.add(node)
     actor.scorer.score(forest)
@@ -53,12 +53,13 @@ def rollout(prompts: Sequence[Tree], actor: Actor, recipe: Online, seed: int) ->
     known = [value for group in groups for value in group]
     if not known:
         raise TrainingError("no response of the rollout has a reward; the scorer judged none of them")
-    cut = [leaf.meta["cut_mass"] for leaf in leaves if "cut_mass" in leaf.meta]
+    written = [node for node in forest.nodes() if node.author == "policy"]  # between tool calls, too
+    cut = [node.meta["cut_mass"] for node in written if "cut_mass" in node.meta]
     metrics = {
         "reward": sum(known) / len(known),
         "reward_std": float(torch.tensor([torch.tensor(g).std(correction=0).item() for g in groups if g]).mean()),
         "missing": 1 - len(known) / len(leaves),
-        "length": sum(len(leaf.token_ids or ()) for leaf in leaves) / len(leaves),
+        "length": sum(len(node.token_ids or ()) for node in written) / len(leaves),
         "cut_mass": sum(cut) / len(cut) if cut else 0.0,
     }
     return forest, metrics

@@ -109,8 +109,8 @@ def split_steps(tree: Tree, separator: str = "\n", decode: Callable[[list[int]],
     Args:
         tree: left as it is.
         separator: what ends a step.
-        decode: token ids to text without special tokens, needed where segments have token ids:
-            `lambda ids: tokenizer.decode(ids, skip_special_tokens=True)`.
+        decode: token ids to text, needed where segments have token ids: `tokenizer.decode`. A special token that was
+            sampled stands in the text, so none may be skipped; the one that ends a response is not asked for.
 
     Raises:
         ValueError: an empty separator, or token ids without a `decode` that gives back their text.
