@@ -83,7 +83,7 @@ def search(
         limit: only the first so many prompts.
         columns: our column names to the file's, as in prompt=question.
     """
-    from espalier.cli.settings import open_scorer
+    from espalier.cli.settings import open_scorer, unescaped
     from espalier.cli.strategies import Settings, check_scorer, make
     from espalier.engines.base import Sampling
     from espalier.engines.local import LocalEngine
@@ -101,7 +101,7 @@ def search(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
     # A reward may be negative, as all certainties but one; such scores weigh no vote.
     vote = None if isinstance(judge, RewardScorer) or certain else final_answer
-    of = Settings(n, sampling, step_tokens or max_tokens, _unescaped(step), width, by, vote)
+    of = Settings(n, sampling, step_tokens or max_tokens, unescaped(step), width, by, vote)
     for name in names:
         make(name, of)
     cost = _prices(prices)
@@ -228,15 +228,3 @@ def _prices(text: str | None) -> Prices | None:
         return Prices(*map(float, text.split(",")))
     except (TypeError, ValueError):
         raise ConfigError(f"--prices {text!r}: write up to three numbers, as in 8,2,0.5") from None
-
-
-def _unescaped(text: str) -> str:
-    r"""`\n` as typed to a line break, and the like.
-
-    Raises:
-        ConfigError: an escape that is none.
-    """
-    try:
-        return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--step {text!r}: {error.reason}") from None
