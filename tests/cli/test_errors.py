@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -180,3 +181,9 @@ def test_chats_are_read_with_the_template_of_the_model(refusal: Refusal, room: P
 @pytest.mark.parametrize("words", ["trian sft", "view judged --three 3", "sample --model model", "sample -n many"])
 def test_a_command_line_that_does_not_parse_ends_with_the_same_code(refusal: Refusal, words: str) -> None:
     assert refusal(*words.split())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_engine_that_is_not_installed_is_named(refusal: Refusal) -> None:
+    said = refusal("sample", "--engine", "vllm", "--model", "model", "--data", "rows.jsonl", "--out", "served")
+    assert "pip install vllm" in said

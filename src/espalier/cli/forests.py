@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from espalier.errors import ConfigError
 if TYPE_CHECKING:
     from espalier.trees import Forest
 
+EngineName = Literal["local", "vllm"]
 Columns = Annotated[list[str] | None, Parameter(consume_multiple=True)]
 
 
@@ -30,6 +31,7 @@ def sample(
     top_k: int = 0,
     stop: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     seed: int = 0,
+    engine: EngineName = "local",
     limit: int | None = None,
     columns: Columns = None,
 ) -> None:
@@ -52,19 +54,18 @@ def sample(
         top_k: 0 keeps all.
         stop: strings that end a response.
         seed: same seed, same responses.
+        engine: who writes; vllm must be installed.
         limit: only the first so many prompts.
         columns: our column names to the file's, as in prompt=question.
     """
+    from espalier.cli.settings import open_engine
     from espalier.engines.base import Sampling
-    from espalier.engines.local import LocalEngine
-    from espalier.models import load
     from espalier.report.progress import track
     from espalier.trees import ForestWriter
 
     sampling = Sampling(max_tokens, temperature, top_p, top_k, tuple(stop or ()))
-    policy = load(model)
-    prompts = open_prompts(data, columns, limit, policy.tokenizer)
-    engine = LocalEngine(policy)
+    writes = open_engine(engine, model)
+    prompts = open_prompts(data, columns, limit, writes.tokenizer)
     _settle(out, {"model": model, "data": data, "n": n, **asdict(replace(sampling, seed=seed))})
     with ForestWriter(out, append=True) as writer, track("sample", len(prompts), "prompts") as bar:
         done = len(writer)
@@ -72,13 +73,13 @@ def sample(
         for chunk, index in _chunks(prompts, 64, done):
             roots = [tree.root for tree in chunk]
             chunk_sampling = replace(sampling, seed=seed * 1_000_003 + index)
-            for root, nodes in zip(roots, engine.extend(roots, n, chunk_sampling), strict=True):
+            for root, nodes in zip(roots, writes.extend(roots, n, chunk_sampling), strict=True):
                 for node in nodes:
                     root.add(node)
             for tree in chunk:
                 writer.write(tree)
             writer.flush()
-            bar.advance(len(chunk), note=f"{engine.spent.generated:,} tokens")
+            bar.advance(len(chunk), note=f"{writes.spent.generated:,} tokens")
     print(f"{len(prompts)} trees with {n} responses each: {out}")
 
 

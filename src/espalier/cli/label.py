@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from espalier.cli.forests import EngineName
+
 if TYPE_CHECKING:
     from espalier.curation.labels import Method
     from espalier.trees import Ledger
@@ -29,6 +31,7 @@ def label(
     step: str = "\\n",
     batch: int = 32,
     seed: int = 0,
+    engine: EngineName = "local",
     limit: int | None = None,
     columns: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
 ) -> None:
@@ -56,22 +59,21 @@ def label(
         step: the string that ends a step.
         batch: trees that are labelled side by side.
         seed: same seed, same labels.
+        engine: who completes; vllm must be installed.
         limit: only the first so many trees.
         columns: our column names to the file's, as in prompt=question.
     """
-    from espalier.cli.settings import open_scorer, parse_columns, unescaped
+    from espalier.cli.settings import open_engine, open_scorer, parse_columns, unescaped
     from espalier.curation.labels import Completer, label_forest
     from espalier.engines.base import Sampling
-    from espalier.engines.local import LocalEngine
-    from espalier.models import load
     from espalier.report.progress import track
     from espalier.trees import Tree, read, split_steps
 
-    policy, judge = load(model), open_scorer(scorer)
+    writes, judge = open_engine(engine, model), open_scorer(scorer)
     separator = unescaped(step)
 
     def decode(ids: list[int]) -> str:  # as the engine writes a text: a special token that was sampled is part of it
-        return str(policy.tokenizer.decode(ids, skip_special_tokens=False))
+        return str(writes.tokenizer.decode(ids, skip_special_tokens=False))
 
     def split(tree: Tree) -> Tree:
         return split_steps(tree, separator, decode)
@@ -88,10 +90,10 @@ def label(
         "step": separator,
         "seed": seed,
     }
-    trees = read(forest, columns=parse_columns(columns) if columns else None, tokenizer=policy.tokenizer)
+    trees = read(forest, columns=parse_columns(columns) if columns else None, tokenizer=writes.tokenizer)
     if limit is not None:
         trees = trees[:limit]
-    completer = Completer(LocalEngine(policy), judge, n, Sampling(max_tokens, temperature, seed=seed))
+    completer = Completer(writes, judge, n, Sampling(max_tokens, temperature, seed=seed))
     with track("label", len(trees), "trees") as bar:
 
         def tell(done: int, total: int, spent: Ledger) -> None:

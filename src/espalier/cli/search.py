@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from espalier.cli.forests import Columns, open_prompts
+from espalier.cli.forests import Columns, EngineName, open_prompts
 from espalier.errors import ConfigError
 
 if TYPE_CHECKING:
     from espalier.cli.strategies import Settings
+    from espalier.engines import Engine, LocalEngine, VLLMEngine
     from espalier.models import Model
     from espalier.search import Found, Strategy
     from espalier.trees import Forest, Prices
@@ -43,6 +44,7 @@ def search(
     money: float | None = None,
     prices: str | None = None,
     seed: int = 0,
+    engine: EngineName = "local",
     limit: int | None = None,
     columns: Columns = None,
 ) -> None:
@@ -80,10 +82,11 @@ def search(
         money: the most money of the whole search.
         prices: of a million tokens generated, prefilled and scored, as in 8,2,0.5.
         seed: same seed, same search.
+        engine: who writes; vllm must be installed.
         limit: only the first so many prompts.
         columns: our column names to the file's, as in prompt=question.
     """
-    from espalier.cli.settings import open_scorer, unescaped
+    from espalier.cli.settings import open_engine, open_scorer, unescaped
     from espalier.cli.strategies import Settings, check_scorer, make
     from espalier.engines.base import Sampling
     from espalier.engines.local import LocalEngine
@@ -105,19 +108,19 @@ def search(
     for name in names:
         make(name, of)
     cost = _prices(prices)
-    policy = load(model)
+    writes = open_engine(engine, model)
     if certain:
-        judge = _certainty(certain, policy)
-    prompts = open_prompts(data, columns, limit, policy.tokenizer).load()
+        judge = _certainty(certain, writes.model if isinstance(writes, LocalEngine) else load(model))
+    prompts = open_prompts(data, columns, limit, writes.tokenizer).load()
     if compare:
         if not budgets or verifier is None:
             raise ConfigError("--compare needs --budgets (generated tokens a problem) and --verifier")
-        compared(names, budgets, of, policy, prompts, judge, open_scorer(verifier), cost, out)
+        compared(names, budgets, of, writes, prompts, judge, open_scorer(verifier), cost, out)
         return
     budget = Budget(Limits(generated=tokens), Limits(seconds=seconds, money=money), cost or Prices())
     with track(strategy, len(prompts), "prompts") as bar:
         chosen = make(strategy, replace(of, progress=bar.reach))
-        found = chosen.search(prompts, LocalEngine(policy), judge, budget)
+        found = chosen.search(prompts, writes, judge, budget)
     mark(found, strategy)
     if verifier:
         open_scorer(verifier).score(found.forest)
@@ -137,7 +140,7 @@ def compared(
     names: list[str],
     budgets: list[int],
     of: Settings,
-    policy: Model,
+    writes: LocalEngine | VLLMEngine,
     prompts: Forest,
     judge: Any,
     verifier: Any,
@@ -148,13 +151,16 @@ def compared(
     from espalier.audit.search import compare_strategies
     from espalier.cli.comparison import comparison_report, cost_table
     from espalier.cli.strategies import make
-    from espalier.engines.local import LocalEngine
     from espalier.report import print_tables, track, view_run, write_report
     from espalier.search import Greedy
 
+    def forgetful() -> Engine:
+        writes.forget()
+        return writes
+
     with track("compare", len(names) * len(budgets), "searches") as bar:
         # How long a response is says how many samples fit a budget.
-        greedy = Greedy(of.sampling.max_tokens).search(prompts.prompts(), LocalEngine(policy))
+        greedy = Greedy(of.sampling.max_tokens).search(prompts.prompts(), writes)
         length = max(1, greedy.ledger.generated // len(prompts))
         done = iter(range(len(names) * len(budgets)))
 
@@ -165,7 +171,7 @@ def compared(
             {name: sized(name) for name in names},
             budgets,
             prompts,
-            lambda: LocalEngine(policy),
+            forgetful,
             judge,
             verifier,
             prices=prices,

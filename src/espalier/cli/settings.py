@@ -14,6 +14,8 @@ from espalier.training.config import Strict, Training
 from espalier.trees.formats import Format
 
 if TYPE_CHECKING:
+    from espalier.cli.forests import EngineName
+    from espalier.engines import LocalEngine, VLLMEngine
     from espalier.models import Model
     from espalier.scorers import Scorer
     from espalier.trees import Forest
@@ -128,6 +130,22 @@ def unescaped(text: str) -> str:
         return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
     except UnicodeDecodeError as error:
         raise ConfigError(f"--step {text!r}: {error.reason}") from None
+
+
+def open_engine(kind: EngineName, model: str) -> LocalEngine | VLLMEngine:
+    """The engine that writes: in this process, or vLLM.
+
+    Raises:
+        EngineError: vLLM is not installed, or could not load the model.
+    """
+    if kind == "vllm":
+        from espalier.engines.vllm import VLLMEngine
+
+        return VLLMEngine(model)
+    from espalier.engines.local import LocalEngine
+    from espalier.models import load
+
+    return LocalEngine(load(model))
 
 
 def open_scorer(spec: str) -> Scorer:

@@ -82,6 +82,7 @@ class LocalEngine:
         for head in heads:
             model.link(head)
         self.model = model
+        self.tokenizer = model.tokenizer
         self.batch_size = batch_size
         self.heads = tuple(heads)
         self.precision = precision

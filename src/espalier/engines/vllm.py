@@ -66,6 +66,10 @@ class VLLMEngine:
         ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
         self._ends = {self.tokenizer.eos_token_id, *ends}
 
+    def forget(self) -> None:
+        """Drop what vLLM's prefix cache holds."""
+        self._llm.reset_prefix_cache()
+
     def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
         """See `espalier.engines.base.Engine.extend`.
 
