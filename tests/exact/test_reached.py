@@ -334,3 +334,15 @@ def test_self_play_rests_at_rock_paper_scissors_and_nowhere_else():
             policy.zero_grad()
             (law.exp() * loss(policy() - law)).sum().backward()
             assert bool(policy.logits.grad.abs().max() < 1e-12) is rests
+
+
+def test_the_mean_of_self_plays_rounds_nears_rock_paper_scissors_while_the_last_one_circles():
+    """All that Wu et al. 2024 (arXiv 2405.00675, theorem 4.1) promise of SPPO; the error falls as 1 / rounds."""
+    preference, law, mean = cyclic(3), SKEWED, torch.zeros_like(SKEWED)
+    for _ in range(400):
+        wins, policy, last = (preference @ law.exp()[..., None])[..., 0], Tabular.of(ARMS, law), law
+        mean += last.exp() / 400
+        descend(policy, lambda policy=policy, last=last, wins=wins: losses.sppo(policy() - last, wins, 0.2).sum())
+        law = policy().detach()
+    assert total_variation(mean.log(), nash(preference)).max() < 0.02
+    assert total_variation(law, nash(preference)).max() > 0.2
