@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from espalier.errors import ConfigError
+from espalier.errors import ConfigError, ContextLengthError
 from espalier.trees import Ledger, Node
 
 
@@ -81,3 +81,28 @@ class TokenEngine(Engine, Protocol):
             ContextLengthError: a prefix leaves no room for a token.
         """
         ...
+
+
+def unless_full(
+    prefixes: Sequence[Node],
+    ask: Callable[[Sequence[Node]], list[list[Node]]],
+    may_be_full: Callable[[Node], bool] = lambda prefix: True,
+) -> list[list[Node]]:
+    """What an engine answers to `ask(prefixes)`, with nothing for the prefixes that have filled the context.
+
+    An engine refuses the whole call for one such prefix, so the call is halved until that one stands alone.
+
+    Raises:
+        ContextLengthError: a prefix has filled the context that may not.
+    """
+    if not prefixes:
+        return []
+    try:
+        return ask(prefixes)
+    except ContextLengthError:
+        if len(prefixes) == 1:
+            if not may_be_full(prefixes[0]):
+                raise
+            return [[]]
+        half = len(prefixes) // 2
+        return unless_full(prefixes[:half], ask, may_be_full) + unless_full(prefixes[half:], ask, may_be_full)

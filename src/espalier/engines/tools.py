@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from espalier.engines.base import Engine, Sampling
-from espalier.errors import ConfigError, ContextLengthError, EngineError
+from espalier.engines.base import Engine, Sampling, unless_full
+from espalier.errors import ConfigError, EngineError
 from espalier.sandbox import parallel
 from espalier.trees import Ledger, Node
 
@@ -157,18 +157,12 @@ class ToolEngine:
 
     def _extend(self, group: Sequence[_Branch], sampling: Sampling) -> None:
         """Let each branch of a group go on by a node; one that has filled the context ends."""
-        try:
-            grown = self.engine.extend([branch.end for branch in group], 1, sampling)
-        except ContextLengthError:
-            if len(group) == 1:
-                group[0].end.stop = "length"
-                return
-            half = len(group) // 2
-            self._extend(group[:half], sampling)
-            self._extend(group[half:], sampling)
-            return
-        for branch, (node,) in zip(group, grown, strict=True):
-            branch.end = branch.end.add(node)
+        grown = unless_full([branch.end for branch in group], lambda few: self.engine.extend(few, 1, sampling))
+        for branch, nodes in zip(group, grown, strict=True):
+            if nodes:
+                branch.end = branch.end.add(nodes[0])
+            else:
+                branch.end.stop = "length"
 
     def _charge(self, branch: _Branch) -> bool:
         """Take what the branch's last node wrote off its tokens; returns whether it may be paused."""

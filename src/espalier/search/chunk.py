@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from espalier.engines.base import Engine, Sampling, TokenEngine
-from espalier.errors import ConfigError, ContextLengthError, EngineError
+from espalier.engines.base import Engine, Sampling, TokenEngine, unless_full
+from espalier.errors import ConfigError, EngineError
 from espalier.scorers.base import Scorer
 from espalier.search.aggregate import candidates
 from espalier.search.base import Found
@@ -235,18 +235,8 @@ class Chunk:
     def _unless_full(
         self, prefixes: Sequence[Node], ask: Callable[[Sequence[Node]], list[list[Node]]]
     ) -> list[list[Node]]:
-        """What the engine answers, with nothing for the prefixes that have filled the context."""
-        if not prefixes:
-            return []
-        try:
-            return ask(prefixes)
-        except ContextLengthError:
-            if len(prefixes) == 1:
-                if prefixes[0].parent is None:
-                    raise
-                return [[]]
-            half = len(prefixes) // 2
-            return self._unless_full(prefixes[:half], ask) + self._unless_full(prefixes[half:], ask)
+        """What the engine answers, with nothing for prefixes that have filled the context; a prompt may not have."""
+        return unless_full(prefixes, ask, may_be_full=lambda prefix: prefix.parent is not None)
 
     def _charge(
         self, kind: str, total: int, nodes: Sequence[Sequence[Node]], places: Sequence[tuple[int, int]]

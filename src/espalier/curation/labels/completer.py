@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from espalier.engines.base import Engine, Sampling
-from espalier.errors import ConfigError, ContextLengthError
+from espalier.engines.base import Engine, Sampling, unless_full
+from espalier.errors import ConfigError
 from espalier.scorers.base import Scorer
 from espalier.trees import Forest, Ledger, Node, Score, Tree
 
@@ -72,13 +72,7 @@ class Completer:
         return [[next(ends) for _ in nodes] for nodes in prefixes]
 
     def _extend(self, prefixes: list[Node], sampling: Sampling) -> list[list[Node]]:
-        try:
-            return self.engine.extend(prefixes, self.n, sampling)
-        except ContextLengthError:
-            if len(prefixes) == 1:
-                return [[]]
-            half = len(prefixes) // 2
-            return self._extend(prefixes[:half], sampling) + self._extend(prefixes[half:], sampling)
+        return unless_full(prefixes, lambda few: self.engine.extend(few, self.n, sampling))
 
 
 def drive(trees: Sequence[Tree], method: Method, completer: Completer) -> None:
