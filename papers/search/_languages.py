@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Iterator
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -19,29 +20,47 @@ def language(length: int, prompts: int = 8, symbols: str = "ab") -> Language:
     )
 
 
-def so_far(of: Language, seed: int) -> Tensor:
+def levels(of: Language) -> Iterator[tuple[slice, slice]]:
+    """From the shortest texts to the longest: those of one length, and those that are a symbol longer."""
+    return pairwise([slice(*bounds) for bounds in pairwise(of.starts)])
+
+
+def so_far(of: Language, seed: int, fade: float = 1.0) -> Tensor:
     """What every text has earned, "prompts texts": each symbol adds a normal number that depends on all before it.
 
     Scaled so that the whole strings' earnings have mean 0 and standard deviation 1.
+
+    Args:
+        fade: how much a symbol's number counts next to that of the symbol before it.
     """
     shape = (len(of.prompts), len(of.texts))
-    adds = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    total = adds.clone()
-    for text in range(1, len(of.texts)):
-        total[:, text] += total[:, (text - 1) // len(of.symbols)]
+    total = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    for length, (above, level) in enumerate(levels(of), 1):
+        before = total[:, above].repeat_interleave(len(of.symbols), 1)
+        total[:, level] = fade**length * total[:, level] + before
     ends = total[:, of.first :]
     return (total - ends.mean(1, keepdim=True)) / ends.std(1, keepdim=True)
 
 
-def built_up(of: Language, seed: int) -> Tensor:
+def built_up(of: Language, seed: int, fade: float = 1.0) -> Tensor:
     """The rewards of the strings, "prompts strings": what they have earned in the end."""
-    return so_far(of, seed)[:, of.first :]
+    return so_far(of, seed, fade)[:, of.first :]
 
 
 def forecasts(policy: Tabular, reward: Tensor, noise: float, seed: int) -> Tensor:
     """The expected reward after each prefix, with normal noise of this standard deviation."""
     exact = soft_values(policy.language, policy.next_logprobs().detach(), reward, torch.inf).value
     return exact + noise * torch.randn(exact.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def learned(policy: Tabular, reward: Tensor, error: float, seed: int) -> Tensor:
+    """What a value model says of every text, "prompts texts": the expected reward after it, and a mistake.
+
+    The mistake builds up as a reward does, so that a text inherits the mistakes about its beginning. At the ends it has
+    this standard deviation.
+    """
+    exact = torch.cat([forecasts(policy, reward, 0.0, seed), reward], 1)
+    return exact + error * so_far(policy.language, seed)
 
 
 def problems(of: Language) -> Forest:

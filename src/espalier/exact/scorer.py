@@ -39,7 +39,12 @@ class ExactScorer(Verifier):
     def nodes(self, tree: Tree) -> Iterator[Node]:
         """Every new end of a complete string; with values of prefixes, every new node below the prompt."""
         below = (node for node in tree.walk() if node is not tree.root and self.name not in node.scores)
-        return (node for node in below if self.prefixes or place(self.language, node).string is not None)
+        # What has been continued is not complete: looking it up again at each call would make long searches slow.
+        return (
+            node
+            for node in below
+            if self.prefixes or (not node.children and place(self.language, node).string is not None)
+        )
 
     def judge(self, node: Node, tree: Tree) -> Score:
         prompt, text, string = place(self.language, node)

@@ -7,7 +7,8 @@ A node's children are candidate steps drawn from the policy. Selection goes down
 (Silver et al. 2017; AlphaMath, Chen et al. 2024, arXiv 2405.03553, equation 4), where Q is the mean of what came back.
 A leaf is worth (1 - rollout_share) * value + rollout_share * score of a rollout's end, as in AlphaGo; AlphaMath at
 inference has a share of 0. With `blend` estimates and real outcomes are kept apart, and a node's Q goes over from the
-one to the other as outcomes arrive (the hybrid reward of I-MCTS, Liang et al. 2025, arXiv 2502.14693).
+one to the other as outcomes arrive (the hybrid reward of I-MCTS, Liang et al. 2025, arXiv 2502.14693). With `rollouts`
+estimates also say which of the new steps are worth an outcome, where outcomes are dear.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from espalier.engines.base import Sampling
 from espalier.errors import ConfigError
 from espalier.search.aggregate import Extract, chosen
+from espalier.search.beam import highest
 from espalier.search.chunk import Chunk, Chunked
 from espalier.search.population import Stops, distinct, grow, is_open, roll, stepwise
 from espalier.trees import Node, Score, Tree
@@ -78,6 +80,8 @@ class MCTS(Chunked):
         sampling: how they are drawn; `max_tokens` is for one step.
         exploration: of PUCT; in units of the score.
         rollout_share: 0 judges a step by the scorer's value, 1 by the score of the end that one rollout comes to.
+        rollouts: how many of an expansion's new steps are rolled out, those with the highest values; the first drawn
+            where values do not count (a share of 1 and no blend). None: all of them.
         blend: keep estimates and outcomes apart; needs rollouts or finished leaves to have outcomes.
         score: the name of the score that the scorer gives to steps and ends.
         stop: the string that ends a step; "" for steps of `max_tokens` tokens.
@@ -90,6 +94,7 @@ class MCTS(Chunked):
     sampling: Sampling = field(default_factory=Sampling)
     exploration: float = 1.0
     rollout_share: float = 0.0
+    rollouts: int | None = None
     blend: Blend | None = None
     score: str = "value"
     stop: Stops = "\n"
@@ -101,6 +106,11 @@ class MCTS(Chunked):
         super().__post_init__()
         if not 0 <= self.rollout_share <= 1:
             raise ConfigError(f"rollout_share must be between 0 and 1, found {self.rollout_share}")
+        if self.rollouts is not None and self.rollouts < 1:
+            raise ConfigError(
+                f"MCTS: rollouts must be at least 1, or None for all new steps, found {self.rollouts}; "
+                "a rollout_share of 0 does without"
+            )
 
     def grow(self, chunk: Chunk) -> list[Node | None]:
         sampling = stepwise(self.sampling, self.stop)
@@ -110,7 +120,7 @@ class MCTS(Chunked):
             waiting = [[node] if is_open(node, sampling) else [] for node in picked]
             grow(chunk, waiting, self.expand, sampling)
             new = [distinct(child for node in tree for child in node.children) for tree in waiting]
-            ends = roll(chunk, new, self.max_steps if self.rollout_share else 0, sampling)
+            ends = self._roll_out(chunk, new, sampling)
             if any(new):
                 chunk.score(self.score, of=ends)
             for node, children, far, of in zip(picked, new, ends, stats, strict=True):
@@ -142,12 +152,31 @@ class MCTS(Chunked):
             node = max(above.children, key=bound)
         return node
 
+    @property
+    def _estimates(self) -> bool:
+        """Whether the scorer's values of unfinished steps count."""
+        return self.blend is not None or self.rollout_share < 1
+
+    def _roll_out(self, chunk: Chunk, new: list[list[Node]], sampling: Sampling) -> list[list[Node]]:
+        """Where each new step comes to; itself where it is not rolled out."""
+        steps, tried = self.max_steps if self.rollout_share else 0, new
+        if self.rollouts is not None and steps and any(new):
+            tried = [tree[: self.rollouts] for tree in new]
+            if self._estimates:
+                chunk.score(self.score, of=new)
+                values = [{node: node.value(self.score) for node in tree} for tree in new]
+                tried = [highest(tree, of, self.rollouts) for tree, of in zip(new, values, strict=True)]
+        reached = roll(chunk, tried, steps, sampling)
+        far = [dict(zip(*tree, strict=True)) for tree in zip(tried, reached, strict=True)]
+        return [[of.get(node, node) for node in tree] for tree, of in zip(new, far, strict=True)]
+
     def _judge(self, child: Node, end: Node, stats: dict[Node, Stats], sampling: Sampling) -> None:
         """Back up what a new step is worth."""
-        value, outcome = child.value(self.score), end.value(self.score)
         finished = not is_open(end, sampling)
-        estimate = None if child is end and finished else value
-        if estimate is not None and outcome is not None and end is not child:
+        outcome = end.value(self.score) if finished or end is not child else None
+        known = self._estimates and not (finished and end is child)
+        estimate = child.value(self.score) if known else None
+        if estimate is not None and outcome is not None:
             worth: float | None = (1 - self.rollout_share) * estimate + self.rollout_share * outcome
         else:
             worth = outcome if estimate is None else estimate
