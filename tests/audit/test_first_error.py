@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from espalier.audit.first_error import best_threshold, first_errors
+from espalier.audit.first_error import best_threshold, f1_gain, first_errors
 from espalier.errors import AuditError
 from espalier.trees import Forest, Node, Score, Tree
 
@@ -53,3 +53,16 @@ def test_the_threshold_is_chosen_where_errors_and_right_steps_part() -> None:
 def test_responses_of_one_kind_only_show_nothing() -> None:
     with pytest.raises(AuditError, match="0 of 2 responses have an error by 'step'"):
         first_errors(Forest([CLEAN, SUSPECTED]), "model")
+
+
+def test_a_gain_is_the_difference_of_both_on_the_same_responses() -> None:
+    forest = Forest([response([1, 0, 0], [0.9, 0.3, 0.1]), response([1, 1], [0.9, 0.8]), response([1, 0], [0.2, 0.1])])
+    for tree in forest:
+        for node in tree.walk():
+            node.scores["late"] = Score(0.0 if node.is_leaf else 1.0)  # blames the last step of every response
+    model, late = first_errors(forest, "model").f1, first_errors(forest, "late").f1
+    gain = f1_gain(forest, "late", "model", at=(0.5, 0.5))
+    assert gain.estimate == pytest.approx(model.estimate - late.estimate)
+    assert gain.estimate == pytest.approx(2 / 3)
+    assert f1_gain(forest, "model", "model").estimate == 0
+    assert f1_gain(forest, "model", "model", at=(0.5, 0.25)).estimate == pytest.approx(-2 / 3)

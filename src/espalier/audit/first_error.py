@@ -58,15 +58,38 @@ def first_errors(
     """
     chains, problems, missing = _chains(forest, by, truth)
     flawed, hit = _judged(chains, by, truth, at, truth_at)
-    if flawed.all() or not flawed.any():
-        raise AuditError(
-            f"{flawed.sum()} of {len(flawed)} responses have an error by {truth!r} ({missing} more without scores); "
-            "finding first errors needs responses of both kinds"
-        )
+    _check_both_kinds(flawed, truth, missing)
     return FirstErrors(
         proportion(hit[flawed], problems[flawed], level=level, missing=missing),
         proportion(hit[~flawed], problems[~flawed], level=level, missing=missing),
         bootstrap(lambda weights: _f1(weights, flawed, hit), problems, level=level, missing=missing),
+    )
+
+
+def f1_gain(
+    forest: Forest,
+    a: str,
+    b: str,
+    truth: str = "step",
+    *,
+    at: tuple[float, float] = (0.5, 0.5),
+    truth_at: float = 0.5,
+    level: float = LEVEL,
+) -> Interval:
+    """How much higher the F1 of the scores `b` is than that of `a`, on the responses that have both.
+
+    Args:
+        at: the thresholds of `a` and `b`.
+
+    Raises:
+        AuditError: as `first_errors`.
+    """
+    chains, problems, missing = _chains(forest, a, b, truth)
+    flawed, by_a = _judged(chains, a, truth, at[0], truth_at)
+    _, by_b = _judged(chains, b, truth, at[1], truth_at)
+    _check_both_kinds(flawed, truth, missing)
+    return bootstrap(
+        lambda weights: _f1(weights, flawed, by_b) - _f1(weights, flawed, by_a), problems, level=level, missing=missing
     )
 
 
@@ -81,13 +104,13 @@ def best_threshold(forest: Forest, by: str, truth: str = "step", *, truth_at: fl
     return float(max(candidates, key=lambda at: _f1(one, *_judged(chains, by, truth, at, truth_at))[0]))
 
 
-def _chains(forest: Forest, by: str, truth: str) -> tuple[list[list[Node]], Int[ndarray, "responses"], int]:
+def _chains(forest: Forest, *names: str) -> tuple[list[list[Node]], Int[ndarray, "responses"], int]:
     """The steps of each response that has all scores, its problem's number, and how many responses have not."""
     chains, problems, missing = list[list[Node]](), list[int](), 0
     for number, tree in enumerate(forest):
         for leaf in tree.leaves():
             steps = [node for node in leaf.path()[1:] if node.author in ("policy", "human")]
-            if any(node.value(name) is None for node in steps for name in (by, truth)):
+            if any(node.value(name) is None for node in steps for name in names):
                 missing += 1
             else:
                 chains.append(steps)
@@ -102,6 +125,14 @@ def _judged(
     true = [first_error(chain, truth, truth_at) for chain in chains]
     hit = [first_error(chain, by, at) is node for chain, node in zip(chains, true, strict=True)]
     return np.array([node is not None for node in true], dtype=bool), np.array(hit, dtype=bool)
+
+
+def _check_both_kinds(flawed: Bool[ndarray, "responses"], truth: str, missing: int) -> None:
+    if flawed.all() or not flawed.any():
+        raise AuditError(
+            f"{flawed.sum()} of {len(flawed)} responses have an error by {truth!r} ({missing} more without scores); "
+            "finding first errors needs responses of both kinds"
+        )
 
 
 def _f1(
