@@ -6,7 +6,16 @@ import pytest
 
 from espalier.engines.base import Sampling
 from espalier.errors import ConfigError, EngineError
-from espalier.search import BestOfN, Budget, Limits, MajorityVote, Sample, StepBeam, final_answer
+from espalier.search import (
+    BestOfN,
+    Budget,
+    DiverseTreeSearch,
+    Limits,
+    MajorityVote,
+    Sample,
+    StepBeam,
+    final_answer,
+)
 from espalier.trees import Ledger, Node, Prices
 
 from .language import CharEngine, TextScorer, best_reachable, digits, last, problems, three_steps
@@ -24,6 +33,15 @@ def test_samples_fill_a_trees_tokens_and_never_exceed_them() -> None:
         assert ledger.generated > 40 - 3  # what is left does not even hold a part of four tokens
 
 
+def test_a_response_that_fits_what_is_left_is_not_cut() -> None:
+    for tokens, cut in ((7, False), (6, True)):
+        found = Sample(1, LINES).search(
+            problems(2), CharEngine(three_steps), budget=Budget(tree=Limits(generated=tokens))
+        )
+        assert found.cut == [cut] * 2
+        assert [each.generated for each in found.ledgers] == [tokens] * 2
+
+
 def test_a_budget_that_does_not_bind_changes_nothing() -> None:
     free = Sample(5, LINES).search(problems(3), CharEngine(three_steps))
     rich = Sample(5, LINES).search(problems(3), CharEngine(three_steps), budget=Budget(tree=Limits(generated=60)))
@@ -39,6 +57,19 @@ def test_a_beam_that_runs_out_answers_from_what_stands() -> None:
     assert all(found.cut)
     assert all(each.generated <= 30 for each in found.ledgers)
     assert all(answer is not None for answer in found.answers)
+
+
+def test_searches_that_repeat_spend_what_is_left() -> None:
+    once, often = (
+        DiverseTreeSearch(1, 2, Sampling(max_tokens=4), repeats=repeats).search(
+            problems(3), CharEngine(three_steps), TextScorer(best_reachable), Budget(tree=Limits(generated=60))
+        )
+        for repeats in (1, 50)
+    )
+    assert once.cut == [False] * 3
+    assert often.cut == [True] * 3
+    assert all(each.generated < 30 for each in once.ledgers)
+    assert all(56 < each.generated <= 60 for each in often.ledgers)
 
 
 def test_a_limit_on_the_whole_is_shared_out_over_all_trees() -> None:

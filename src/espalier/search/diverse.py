@@ -18,7 +18,7 @@ from espalier.trees import Node
 
 @dataclass
 class DiverseTreeSearch(Chunked):
-    """`width` independent searches, each greedy by score; the answer is the best of their ends, or wins a vote.
+    """`width` independent searches at a time, each greedy by score; the answer is their best end, or wins a vote.
 
     Attributes:
         width: independent searches.
@@ -28,6 +28,7 @@ class DiverseTreeSearch(Chunked):
         stop: the string that ends a step; "" for steps of `max_tokens` tokens.
         max_steps: rounds, at most.
         vote: where given, the final answer of a response, and the finished leaves take a score-weighted vote on it.
+        repeats: how often, while the budget lasts: with few at a time and many repeats it is spent to the end.
     """
 
     width: int = 4
@@ -37,10 +38,19 @@ class DiverseTreeSearch(Chunked):
     stop: Stops = "\n"
     max_steps: int = 32
     vote: Extract | None = None
+    repeats: int = 1
     name = "diverse-tree-search"
 
     def grow(self, chunk: Chunk) -> list[Node | None]:
         sampling = stepwise(self.sampling, self.stop)
+        for _ in range(self.repeats):
+            self._descend(chunk, sampling)
+            if all(chunk.cut):
+                break
+        return [chosen(tree.leaves(), self.score, self.vote) for tree in chunk.trees]
+
+    def _descend(self, chunk: Chunk, sampling: Sampling) -> None:
+        """All searches of one time, from the prompts to their ends."""
         live = [[tree.root] * self.width for tree in chunk.trees]
         for _ in range(self.max_steps):
             drawn = grow(chunk, live, self.expand, sampling)
@@ -50,7 +60,6 @@ class DiverseTreeSearch(Chunked):
             live = [[head for head in tree if is_open(head, sampling)] for tree in heads]
             if not any(live):
                 break
-        return [chosen(tree.leaves(), self.score, self.vote) for tree in chunk.trees]
 
     def _head(self, candidates: list[Node]) -> list[Node]:
         return highest(candidates, {node: node.value(self.score) for node in candidates}, 1)

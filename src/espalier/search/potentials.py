@@ -6,10 +6,14 @@ potential leads there exactly if its product over a whole path is the score of t
 (Singhal et al. 2025, "Feynman-Kac steering", arXiv 2501.06848, section 3). `difference`, `peak` and `total` do.
 `last` does not: it weighs a path by the product of all its steps' scores, each taken as the likelihood that the step is
 right (Puri et al. 2025, arXiv 2502.01618).
+
+Where the score is itself the chance to come out right, `chance` leads to policy times chance: what the policy would say
+if it were known to be right (Zhao et al. 2024, "twisted sequential Monte Carlo", arXiv 2404.17546, section 3).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
@@ -33,6 +37,15 @@ def difference(scores: Sequence[float], ended: bool, rounds: int) -> float:
     0.25
     """
     return scores[-1]
+
+
+def chance(scores: Sequence[float], ended: bool, rounds: int) -> float:
+    """Each round weighs by the change in chance; made for a temperature of 1. What has no chance dies.
+
+    >>> math.exp(chance([0.5, 0.25], False, 2))
+    0.25
+    """
+    return math.log(scores[-1]) if scores[-1] > 0 else -math.inf
 
 
 def peak(scores: Sequence[float], ended: bool, rounds: int) -> float:
