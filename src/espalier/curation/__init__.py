@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from espalier.curation.clear import clear
 from espalier.curation.color_filter import color_filter, loss_reduction
 from espalier.curation.d_optimal import Design, d_optimal, information, most_informative
+from espalier.curation.difficulty import difficulty, hardest, stages
 from espalier.curation.dsir import dsir, gumbel_top_k, kl_reduction, log_weights
 from espalier.curation.entropy import predictive_entropy, uncertain
 from espalier.curation.likelihood import response_logprob
@@ -37,9 +38,11 @@ __all__ = [
     "clear",
     "color_filter",
     "d_optimal",
+    "difficulty",
     "dsir",
     "falling",
     "gumbel_top_k",
+    "hardest",
     "hashed_ngrams",
     "information",
     "information_gains",
@@ -54,6 +57,7 @@ __all__ = [
     "random_mixtures",
     "response_logprob",
     "route",
+    "stages",
     "uncertain",
 ]
 

@@ -65,7 +65,8 @@ class Hint:
     """A text put into a response (START, Li et al. 2025, arXiv:2503.04625): "maybe Python can help here", say.
 
     Attributes:
-        text: what is inserted, as a node with author "prompt", so nothing is learned from it.
+        text: what is inserted, as a node with author "prompt" and `meta["hint"]`, so nothing is learned from it;
+            `espalier.curation.hinted` makes demonstrations from what it led to.
         after: the words after which it is inserted; where empty, at the end of a response, which then goes on.
         times: how often in one response.
     """
@@ -184,7 +185,8 @@ class ToolEngine:
                 asked.append((branch, *max(found, key=lambda pair: len(pair[0].end))))
             elif self.hint is not None and branch.hints and _due(branch.end, self.hint):
                 _go_on(branch.end)
-                branch.end, branch.hints = branch.end.add(Node(self.hint.text, "prompt")), branch.hints - 1
+                hint = Node(self.hint.text, "prompt", meta={"hint": True})
+                branch.end, branch.hints = branch.end.add(hint), branch.hints - 1
         started = time.perf_counter()
         answers = parallel(lambda item: item[1].tool.call(item[2]), asked)
         self._seconds += time.perf_counter() - started
