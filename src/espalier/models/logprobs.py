@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
 from espalier.errors import ModelError
+from espalier.models.in_place import sum_of
 
 TILE, ROWS = 2**21, 1024  # logits at a time (8 MiB in fp32), and of how many targets
 KEEP = 2**23  # logits that wait for the backward pass: 32 MiB in fp32
@@ -104,9 +105,10 @@ def logprobs(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     # Autocast does not reach into a Function's backward pass, so the types are settled here.
+    total = sum_of(weight) if torch.is_grad_enabled() else None
     if dtype != torch.float64:
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    found, spread, ids = _LogProbs.apply(hidden, token_ids, weight, bias, rule or LogitRule(), entropy, top)
+    found, spread, ids = _LogProbs.apply(hidden, token_ids, weight, bias, rule or LogitRule(), entropy, top, total)
     return found[:, 0], spread if entropy else None, (found[:, 1:], ids[:, 1:]) if top else None
 
 
@@ -123,6 +125,7 @@ class _LogProbs(torch.autograd.Function):
         rule: LogitRule,
         entropy: bool,
         top: int,
+        total_grad: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         kind = torch.promote_types(hidden.dtype, torch.float32)
         found = hidden.new_empty(len(ids), 1 + top, dtype=kind)
@@ -155,7 +158,7 @@ class _LogProbs(torch.autograd.Function):
             picked[rows] = torch.cat([ids[rows, None], best_ids], 1)
             normaliser[rows], spread[rows] = total, inner
         ctx.save_for_backward(hidden, picked, weight, bias, normaliser, spread, *kept)
-        ctx.rule, ctx.entropy = rule, entropy
+        ctx.rule, ctx.entropy, ctx.total_grad = rule, entropy, total_grad
         ctx.mark_non_differentiable(picked)
         return found, spread, picked
 
@@ -166,7 +169,9 @@ class _LogProbs(torch.autograd.Function):
         kind, rule = normaliser.dtype, ctx.rule
         need_hidden, _, need_weight, need_bias = ctx.needs_input_grad[:4]
         grad_hidden = torch.zeros_like(hidden, dtype=kind) if need_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=kind) if need_weight else None
+        grad_weight = ctx.total_grad
+        if need_weight and grad_weight is None:
+            grad_weight = torch.zeros_like(weight, dtype=kind)
         grad_bias = torch.zeros_like(bias, dtype=kind) if need_bias else None
         waiting = iter(kept)
         for rows in _slices(len(picked), ROWS):
@@ -198,8 +203,9 @@ class _LogProbs(torch.autograd.Function):
         return (
             None if grad_hidden is None else grad_hidden.to(hidden.dtype),
             None,
-            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if grad_weight is None or grad_weight is ctx.total_grad else grad_weight.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
+            None,
             None,
             None,
             None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
 
@@ -18,6 +19,7 @@ from espalier.engines.parity import replay
 from espalier.errors import TrainingError
 from espalier.losses import reduce, totals
 from espalier.models import Model, Outputs, Packed, encode, pack
+from espalier.models.in_place import gradients_in_place
 from espalier.training.batch import Batch, micro_batches
 from espalier.training.config import Training
 from espalier.training.order import order
@@ -154,7 +156,8 @@ class Loop:
             "detached": recipe.detached,
         }
         for batch in batches:
-            terms = recipe.terms(batch, self._forward(batch.packed, **wanted))
+            with gradients_in_place(self.model.hf) if recipe.needs_logprobs else nullcontext():
+                terms = recipe.terms(batch, self._forward(batch.packed, **wanted))
             try:
                 loss, parts = reduce(terms, batch.weights, denominators)
             except ValueError as error:
