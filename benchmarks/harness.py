@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +32,9 @@ class Contestant:
         settings: of its constructor.
         environ: environment variables on top of this process's own.
         rounds: at most so many rounds, for one that takes minutes; None for as many as the others.
+        choices: settings of which a search before the rounds keeps the fastest: a peer at its best is what is fastest
+            here, not what was fastest elsewhere.
+        trial: settings of that search alone, which make its work smaller.
     """
 
     name: str
@@ -40,6 +43,12 @@ class Contestant:
     settings: Mapping[str, Any] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     rounds: int | None = None
+    choices: Sequence[Mapping[str, Any]] = ()
+    trial: Mapping[str, Any] = field(default_factory=dict)
+
+    def having(self, *more: Mapping[str, Any]) -> Contestant:
+        """The same with more settings, and nothing left to search."""
+        return replace(self, settings={k: v for part in (self.settings, *more) for k, v in part.items()}, choices=())
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,28 @@ class Worker:
         return json.loads(line)
 
 
+def search(
+    contestant: Contestant, folder: Path, threads: int, said: Callable[[str], None]
+) -> tuple[Contestant, list[dict[str, Any]]]:
+    """The contestant with the fastest of its choices, and what each choice took, in seconds.
+
+    Raises:
+        RuntimeError: if none of them ran.
+    """
+    tried: list[dict[str, Any]] = []
+    for choice in contestant.choices:
+        try:
+            with Worker(contestant.having(choice, contestant.trial), folder, threads) as worker:
+                tried.append({"settings": dict(choice), "seconds": worker.round()["seconds"]})
+            said(f"search  {contestant.name} {dict(choice)}: {tried[-1]['seconds']:.2f} s")
+        except RuntimeError as error:
+            said(f"search  {contestant.name} {dict(choice)}: {error}")
+    if not tried:
+        raise RuntimeError(f"{contestant.name}: none of its {len(contestant.choices)} choices ran")
+    best = min(tried, key=lambda row: row["seconds"])
+    return contestant.having(best["settings"]), tried
+
+
 def run(
     case: Case, folder: Path, rounds: int, threads: int = 2, said: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
@@ -160,6 +191,13 @@ def run(
     absent = [c.name for c in case.contestants if c not in present]
     made: dict[str, list[Figures]] = {c.name: [] for c in present}
     errors: dict[str, str] = {}
+    searched: dict[str, list[dict[str, Any]]] = {}
+    for place, contestant in enumerate(present):
+        if contestant.choices:
+            try:
+                present[place], searched[contestant.name] = search(contestant, folder, threads, said)
+            except RuntimeError as error:
+                errors[contestant.name] = str(error)
     workers: dict[str, Worker] = {}
     found: dict[str, dict[str, str]] = {}
     try:
@@ -188,7 +226,14 @@ def run(
     return {
         "title": case.title,
         "unit": case.unit,
-        "contestants": {name: {**spread(values[name]), "rounds": made[name]} for name in values},
+        "contestants": {
+            name: {
+                **spread(values[name]),
+                "rounds": made[name],
+                **({"searched": searched[name]} if name in searched else {}),
+            }
+            for name in values
+        },
         "claims": [
             {
                 "ours": claim.ours,

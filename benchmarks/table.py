@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,24 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def limit(record: Record, claim: Record) -> float | None:
+    """What the ratio of two rates would be if `ours` made its FLOPs at the peak that this machine showed in this run.
+
+    None where the case counts no FLOPs, or compares no speeds of ours and a peer's.
+    """
+    machine, ours = record["machine"], record["contestants"][claim["ours"]]
+    peak = machine.get("bf16_gflops" if machine["bf16_hardware"] else "fp32_gflops")
+    rounds = ours["rounds"]
+    rate = claim["ours"] == "espalier" and record["unit"] in ("tokens/s", "steps/minute")
+    if not peak or not rate or "ratio" not in claim or "flops" not in rounds[0]:
+        return None
+    speed = statistics.median(row["flops"] / row["seconds"] / 1e9 for row in rounds)
+    return claim["ratio"] * peak / speed
+
+
 def claim_rows(record: Record) -> list[tuple[str, ...]]:
-    """Of each claim: who over whom, the ratio with its range over the rounds, what was asked, and whether it holds."""
+    """Of each claim: who over whom, the ratio with its range over the rounds, what was asked, whether it holds, and
+    the ratio at the peak."""
     rows = []
     for claim in record["claims"]:
         if "within" in claim:
@@ -31,7 +48,9 @@ def claim_rows(record: Record) -> list[tuple[str, ...]]:
             measured = f"{claim['ratio']:.2f} ({claim['low']:.2f} to {claim['high']:.2f})"
         bounds = (("least", "at least {:.3g}"), ("most", "at most {:.3g}"), ("within", "within {:.0e}"))
         asked = next((words.format(claim[key]) for key, words in bounds if key in claim), "")
-        rows.append((who, measured, asked, {True: "yes", False: "no", None: ""}[claim.get("held")]))
+        highest = limit(record, claim)
+        held = {True: "yes", False: "no", None: ""}[claim.get("held")]
+        rows.append((who, measured, asked, held, "" if highest is None else f"{highest:.2f}"))
     return rows
 
 
@@ -43,7 +62,13 @@ def contestant_rows(record: Record) -> list[tuple[str, ...]]:
 
 
 def heads(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return ("contestant", f"{record['unit']}, median", "range", "rounds"), ("ratio", "measured", "asked", "reached")
+    return ("contestant", f"{record['unit']}, median", "range", "rounds"), (
+        "ratio",
+        "measured",
+        "asked",
+        "reached",
+        "at the peak",
+    )
 
 
 def show(results: Mapping[str, Record]) -> None:
@@ -79,11 +104,19 @@ def markdown(results: Mapping[str, Record]) -> str:
         if record["claims"]:
             parts.append(_table(what, claim_rows(record)))
         parts += [f"Failed: {who_failed}." for who_failed in record["errors"]]
+        parts += [chosen(name, row["searched"]) for name, row in record["contestants"].items() if "searched" in row]
         parts.append(
             f"{record['date']}, {machine['processor']}, {machine['threads']} threads, "
             f"matrix products at {peak} GFLOP/s. {libraries}."
         )
     return "\n\n".join(parts)
+
+
+def chosen(name: str, searched: list[dict[str, Any]]) -> str:
+    """What the search for a contestant's best settings kept, and what the others took."""
+    tried = sorted(searched, key=lambda row: row["seconds"])
+    words = [f"{', '.join(f'{k} {v}' for k, v in row['settings'].items())} {row['seconds']:.1f} s" for row in tried]
+    return f"{name}, searched: **{words[0]}**" + "".join(f"; {each}" for each in words[1:]) + "."
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -173,6 +173,13 @@ def responses(count: int, prompt: int, response: int, vocabulary: int = 4096, se
     return [{"prompt": shared, "completion": " " + text(rng, response - 1, vocabulary)} for _ in range(count)]
 
 
+def forward_flops(shape: Shape, prompt: int, responses: Iterable[int], targets: bool = True) -> float:
+    """Of a prompt of so many tokens that is run once, and of responses of so many each."""
+    sizes = list(responses)
+    looks = prompt * (prompt + 1) // 2 + sum(size * prompt + size * (size + 1) // 2 for size in sizes)
+    return shape.forward_flops(prompt + sum(sizes), looks, sum(sizes) if targets else 0)
+
+
 def pair_figures(rows: list[Row], recipe: str, shape: Shape, shared: bool) -> Row:
     """The work of one epoch over preference pairs (of SFT: over the chosen responses).
 
@@ -184,11 +191,10 @@ def pair_figures(rows: list[Row], recipe: str, shape: Shape, shared: bool) -> Ro
     for row in rows:
         p = length(row["prompt"])
         sizes = [length(row[name]) + 1 for name in (("chosen",) if recipe == "sft" else ("chosen", "rejected"))]
-        targets = 0 if recipe == "reward" else sum(sizes)
-        prompts = 1 if shared else len(sizes)
-        looks = prompts * p * (p + 1) // 2 + sum(r * p + r * (r + 1) // 2 for r in sizes)
+        groups = [sizes] if shared else [[size] for size in sizes]
+        once = sum(forward_flops(shape, p, group, targets=recipe != "reward") for group in groups)
         tokens += p + sum(sizes)
-        flops += (4 if recipe == "dpo" else 3) * shape.forward_flops(prompts * p + sum(sizes), looks, targets)
+        flops += (4 if recipe == "dpo" else 3) * once
     return {"tokens": tokens, "flops": flops}
 
 

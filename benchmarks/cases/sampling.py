@@ -46,7 +46,14 @@ def cases(smoke: bool) -> Iterator[Case]:
                 Contestant(
                     "generate, prompt by prompt", GENERATE, "trl", {**asked, "batch": 1, "share": 0.25}, rounds=2
                 ),
-                Contestant("generate at its best", GENERATE, "trl", {**asked, **BEST, "batch": 8}, ALLOCATOR),
+                Contestant(
+                    "generate at its best",
+                    GENERATE,
+                    "trl",
+                    {**asked, **BEST},
+                    ALLOCATOR,
+                    choices=[{"batch": batch} for batch in ((1, 2) if smoke else (4, 8, 16, 32, 64))],
+                ),
                 vllm(asked),
             ],
             [
@@ -65,7 +72,16 @@ def cases(smoke: bool) -> Iterator[Case]:
         [
             Contestant("espalier", "benchmarks.ours.sampling:Extend", settings=asked),
             Contestant("generate, all at once", GENERATE, "trl", asked, rounds=2),
-            Contestant("generate at its best", GENERATE, "trl", {**asked, **BEST, "rows": 16}, ALLOCATOR, rounds=3),
+            Contestant(
+                "generate at its best",
+                GENERATE,
+                "trl",
+                {**asked, **BEST},
+                ALLOCATOR,
+                rounds=3,
+                choices=[{"rows": count} for count in ((2, 4) if smoke else (4, 8, 16))],
+                trial={"n": 2 if smoke else 16},
+            ),
             Contestant("generate, prompt run once", GENERATE, "trl", {**asked, **BEST, "prefilled": True}, ALLOCATOR),
             vllm(asked),
         ],

@@ -21,7 +21,8 @@ def cases(smoke: bool) -> Iterator[Case]:
         work.make_model(folder, shape)
         work.write_rows(folder / "responses.jsonl", work.responses(count, prompt, response, shape.vocabulary))
 
-    best = {"batch": 4, "dtype": "bfloat16" if bf16_hardware() else "float32"}
+    best = {"dtype": "bfloat16" if bf16_hardware() else "float32"}
+    choices = [{"batch": batch} for batch in ((1, 2) if smoke else (1, 2, 4, 8))]
     for head, steps in (("reward", 1), ("value", 10)):
         what = "a reward each" if steps == 1 else f"a value after each of {steps} steps"
         yield Case(
@@ -30,8 +31,8 @@ def cases(smoke: bool) -> Iterator[Case]:
             make,
             [
                 Contestant("espalier", "benchmarks.ours.scoring:Score", settings={"head": head, "steps": steps}),
-                Contestant("transformers, one by one", PEER, "trl", {"head": head, "batch": 1}),
-                Contestant("transformers at its best", PEER, "trl", {"head": head, **best}, ALLOCATOR),
+                Contestant("transformers, one by one", PEER, "trl", {"head": head, "batch": 1}, rounds=2),
+                Contestant("transformers at its best", PEER, "trl", {"head": head, **best}, ALLOCATOR, choices=choices),
             ],
             [Claim("espalier", "transformers, one by one"), Claim("espalier", "transformers at its best")],
         )

@@ -31,6 +31,7 @@ class Grpo:
     def __init__(self, folder: Path, max_tokens: int, lr: float, steps: int = 2, **training: Any) -> None:
         self.folder, self.steps = folder, steps
         self.rows = work.read_rows(folder / "prompts.jsonl")[: (steps + 1) * PROMPTS]
+        self.shape = work.read_shape(folder)
         self.recipe = esp.GRPO(n=GROUP, max_tokens=max_tokens)
         self.training = esp.Training(steps=steps + 1, batch_size=PROMPTS, lr=lr, **training)
 
@@ -47,6 +48,10 @@ class Grpo:
             scorer=Closeness("closeness"),
             progress=lambda *_: ends.append(time.perf_counter()),
         )
-        tokens = sum(row["length"] * PROMPTS * GROUP for row in run.metrics[-self.steps :])
+        lengths = [row["length"] for row in run.metrics[-self.steps :]]
+        # Written in one forward pass over the tree, learned from in a forward and a backward pass.
+        prompt = work.length(self.rows[0]["prompt"])
+        flops = sum(4 * PROMPTS * work.forward_flops(self.shape, prompt, [round(size)] * GROUP) for size in lengths)
         shutil.rmtree(out)
-        return {"seconds": ends[-1] - ends[0], "steps": self.steps, "tokens": tokens}
+        tokens = sum(lengths) * PROMPTS * GROUP
+        return {"seconds": ends[-1] - ends[0], "steps": self.steps, "tokens": tokens, "flops": flops}

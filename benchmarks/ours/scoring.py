@@ -22,6 +22,7 @@ class Score:
 
     def __init__(self, folder: Path, head: Literal["reward", "value"], steps: int = 1, **scorer: Any) -> None:
         self.rows, self.steps = work.read_rows(folder / "responses.jsonl"), steps
+        self.shape = work.read_shape(folder)
         self.scorer = SCORERS[head](esp.load(folder / "model", head=head), **scorer)
 
     def forest(self) -> esp.Forest:
@@ -40,4 +41,6 @@ class Score:
         self.scorer.score(forest)
         seconds = time.perf_counter() - start
         scored = sum(self.scorer.name in node.scores for node in forest.nodes())
-        return {"seconds": seconds, "tokens": work.scored_tokens(self.rows), "scored": scored}
+        sizes = (work.length(row["completion"]) + 1 for row in self.rows)
+        flops = work.forward_flops(self.shape, work.length(self.rows[0]["prompt"]), sizes, targets=False)
+        return {"seconds": seconds, "tokens": work.scored_tokens(self.rows), "scored": scored, "flops": flops}

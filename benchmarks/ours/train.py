@@ -50,9 +50,9 @@ class Train:
 
 
 class Curve(Train):
-    """A few steps on all rows at once, in fp32, with every setting that decides the numbers given."""
+    """A few steps on all rows at once, with every setting that decides the numbers given."""
 
-    def __init__(self, folder: Path, recipe: str, steps: int, lr: float) -> None:
+    def __init__(self, folder: Path, recipe: str, steps: int, lr: float, precision: str = "fp32") -> None:
         rows = len(work.read_rows(folder / "pairs.jsonl"))
         super().__init__(
             folder,
@@ -65,5 +65,5 @@ class Curve(Train):
             betas=(0.9, 0.95),
             weight_decay=0.0,
             clip=1.0,
-            precision="fp32",
+            precision=precision,
         )
