@@ -12,7 +12,7 @@ from scipy.integrate import quad
 from scipy.special import beta
 
 from espalier.errors import ConfigError
-from espalier.scorers.consensus import b4, codet, max_pass, mbr_exec
+from espalier.scorers.consensus import b4, codet, max_pass, mbr_exec, mutual_ranking
 
 PASSES = np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]], bool)
 
@@ -54,3 +54,13 @@ def test_what_is_no_matrix_is_refused() -> None:
         codet(np.eye(2, dtype=int))
     with pytest.raises(ConfigError, match="must be positive"):
         b4(PASSES, prior=0.0)
+    with pytest.raises(ConfigError, match=r"needs programs and tests, found shape \(2, 0\)"):
+        mutual_ranking(np.zeros((2, 0), dtype=bool))
+
+
+def test_trust_goes_to_the_larger_clique_and_to_whom_it_trusts() -> None:
+    # Programs 0 to 2 agree on tests 0 to 2; program 3 passes the two wrong tests, which program 2 passes too.
+    passes = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 1, 1]], dtype=bool)
+    programs, tests = mutual_ranking(passes)
+    assert list(np.argsort(-programs, kind="stable")) == [2, 0, 1, 3]
+    assert tests[0] == tests[1] == tests[2] > tests[3] > tests[4]

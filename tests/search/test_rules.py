@@ -1,4 +1,4 @@
-"""Small rules by hand: votes by rank, stopping, trust, what MCTS backs up, what self-certainty is."""
+"""Small rules by hand: votes by rank, stopping, what MCTS backs up, what self-certainty is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from espalier.search import (
     fading,
     fit_temperature,
     majority,
-    mutual_ranking,
 )
 from espalier.search.mcts import Stats
 from espalier.trees import Forest, Node, Score, Tree
@@ -63,16 +62,6 @@ def test_sampling_stops_when_a_leaf_is_good_enough() -> None:
     for tree in found.forest:
         values = [leaf.value("value") for leaf in tree.leaves()]
         assert max(values[:-3], default=0) < 8 <= max(values)
-
-
-def test_trust_goes_to_the_larger_clique_and_to_whom_it_trusts() -> None:
-    # Programs 0 to 2 agree on tests 0 to 2; program 3 passes the two wrong tests, which program 2 passes too.
-    passes = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 1, 1]], dtype=bool)
-    programs, tests = mutual_ranking(passes)
-    assert list(np.argsort(-programs, kind="stable")) == [2, 0, 1, 3]
-    assert tests[0] == tests[1] == tests[2] > tests[3] > tests[4]
-    with pytest.raises(ValueError, match=r"found shape \(0, 2\)"):
-        mutual_ranking(np.zeros((0, 2), dtype=bool))
 
 
 def test_a_blend_goes_over_from_estimates_to_outcomes() -> None:

@@ -1,7 +1,8 @@
 """Choose among programs by tests that may be wrong themselves: from nothing but which program passes which test.
 
 Programs that pass the same tests form a group, and groups are scored. CodeT: Chen et al. 2022, arXiv:2207.10397;
-MBR-exec: Shi et al. 2022, arXiv:2204.11454; B4: Chen et al. 2024, arXiv:2409.08692. `pass_matrix` gives the matrix.
+MBR-exec: Shi et al. 2022, arXiv:2204.11454; B4: Chen et al. 2024, arXiv:2409.08692. Or programs and tests judge each
+other (CodeDPO: Zhang et al. 2024, arXiv:2410.05605, section 3.2). `pass_matrix` gives the matrix.
 """
 
 from __future__ import annotations
@@ -63,6 +64,40 @@ def b4(passes: Passes, *, prior: float = 10.0, passing: float = 10.0) -> Scores:
             + betaln(on_wrong + 1, len(wrong) * (tests - right) - on_wrong + passing)
         )
     return np.array(scores)[group]
+
+
+def mutual_ranking(
+    passes: Passes, damping: float = 0.85, rounds: int = 10
+) -> tuple[Scores, Float[np.ndarray, "tests"]]:
+    """How far each program and each test is to be trusted (CodeDPO); the highest trust is 1, and only ratios count.
+
+    A program is trusted that passes trusted tests, and a test that trusted programs pass. From equal trust the scores
+    are passed to and fro over the matrix, as PageRank does over links:
+
+        program <- (1 - damping) * program + damping * sum of the trust of the tests that it passes
+
+    and the same for tests, both from the round before.
+
+    Raises:
+        ConfigError: no program or no test.
+
+    >>> passes = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=bool)  # the third test is wrong, as is its program
+    >>> programs, tests = mutual_ranking(passes)
+    >>> programs.argmin(), tests.argmin()
+    (np.int64(2), np.int64(2))
+    """
+    links = _checked(passes).astype(float)
+    if not links.size:
+        raise ConfigError(f"a mutual ranking needs programs and tests, found shape {links.shape}")
+    programs, tests = np.ones(links.shape[0]), np.ones(links.shape[1])
+    for _ in range(rounds):
+        programs, tests = (
+            (1 - damping) * programs + damping * links @ tests,
+            (1 - damping) * tests + damping * programs @ links,
+        )
+        scale = max(programs.max(), tests.max())  # of both together: the update is linear, so no order changes
+        programs, tests = programs / scale, tests / scale
+    return programs, tests
 
 
 def _groups(passes: Passes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

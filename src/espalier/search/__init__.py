@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from espalier.scorers.consensus import mutual_ranking
 from espalier.search.aggregate import (
     Choose,
     Extract,
@@ -30,7 +31,6 @@ from espalier.search.guided import TransferQ, ValueGuided
 from espalier.search.likelihood import TokenBeam
 from espalier.search.mcts import MCTS, fading
 from espalier.search.mirror import MirrorDescentSearch
-from espalier.search.mutual import mutual_ranking
 from espalier.search.particles import ParallelTempering, ParticleFilter, ParticleGibbs
 from espalier.search.refine import TPO, Aggregate, SelfRefine
 from espalier.search.sample import Greedy, Sample
