@@ -89,7 +89,14 @@ def searched(play: Play, payoff: np.ndarray, trees: int, seed: int) -> Play:
                         reward[number, language.child(dealt, b)] = payoff[card, other, a, b]
         problems = Forest([Tree(Node(at, "prompt"), id=f"{at} {i}") for at in language.prompts for i in range(trees)])
         strategy = MirrorDescentSearch(
-            8, 8, RATE, Sampling(max_tokens=3, seed=seed), stop=tuple(ACTIONS), max_steps=1, batch=len(problems)
+            8,
+            8,
+            RATE,
+            Sampling(max_tokens=3, seed=seed),
+            stop=tuple(ACTIONS),
+            max_steps=1,
+            rollout_steps=1,
+            batch=len(problems),
         )
         scorer = ExactScorer(language, "value", reward[:, language.first :])
         found = strategy.search(problems, ExactEngine(Tabular(language, table)), scorer)

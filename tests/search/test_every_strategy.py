@@ -93,7 +93,7 @@ STRATEGIES = [
     ParallelTempering(2, STEP, sweeps=2, hotter=(2.0,), **STEPS),
     TreeSampling(5, STEP, **STEPS),
     TreeSampling(5, STEP, greedy=True, **STEPS),
-    MirrorDescentSearch(2, 1, sampling=STEP, **STEPS),
+    MirrorDescentSearch(2, 1, sampling=STEP, rollout_steps=3, **STEPS),
     SelfRefine(2, WHOLE, critique=question, revise=question),
     SelfRefine(2, WHOLE, score="value", critique=question, revise=question),
     TPO(2, 1, WHOLE, score="value", compare=question, plan=question, revise=question),

@@ -112,6 +112,14 @@ def test_mirror_descent_moves_from_the_policy_with_its_rate() -> None:
 def test_a_draft_that_is_good_enough_is_not_refined() -> None:
     asked: list[str] = []
 
+def test_one_planned_step_is_judged_by_where_its_rollouts_end() -> None:
+    # Only whole responses have a score; at so high a rate the step with the best rollouts is taken.
+    whole = TextScorer(lambda text: float(text[0] == "a") if text.count("\n") == 3 else None)
+    search = MirrorDescentSearch(32, 1, 100.0, Sampling(max_tokens=4), max_steps=1)
+    found = search.search(problems(4), CharEngine(three_steps), whole)
+    assert [answer.response() for answer in found.answers] == ["a\n"] * 4
+
+
     def question(*said: str) -> str:
         asked.append(said[0])
         return "?"

@@ -35,6 +35,7 @@ class MirrorDescentSearch(Chunked):
         score: the name of the score of complete responses.
         stop: the string that ends a step; "" for steps of `max_tokens` tokens.
         max_steps: of a response, at most.
+        rollout_steps: of a rollout after a candidate, at most.
     """
 
     expand: int = 4
@@ -44,6 +45,7 @@ class MirrorDescentSearch(Chunked):
     score: str = "value"
     stop: Stops = "\n"
     max_steps: int = 32
+    rollout_steps: int = 32
     name = "mirror-descent-search"
 
     def grow(self, chunk: Chunk) -> list[Node | None]:
@@ -56,7 +58,7 @@ class MirrorDescentSearch(Chunked):
                 break
             steps = [distinct(of) for of in drawn]
             starts = [[step for step in of for _ in range(self.rollouts)] for of in steps]
-            ends = roll(chunk, starts, self.max_steps, sampling)
+            ends = roll(chunk, starts, self.rollout_steps, sampling)
             chunk.score(self.score, of=ends)
             for i, of in enumerate(steps):
                 if of:
