@@ -28,6 +28,7 @@ from espalier.search import (
     fading,
     fit_temperature,
     majority,
+    latent_pairs,
 )
 from espalier.search.mcts import Stats
 from espalier.trees import Forest, Node, Score, Tree
@@ -137,6 +138,20 @@ def test_one_planned_step_is_judged_by_where_its_rollouts_end() -> None:
 
 def test_engines_without_next_tokens_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"CharEngine does not tell the probabilities of next tokens.*LocalEngine"):
+def test_a_critique_costs_tokens_and_is_no_sample() -> None:
+    ask = {"critique": lambda draft: "wrong?", "revise": lambda draft, words: "better?"}
+    found = SelfRefine(2, Sampling(max_tokens=2), **ask).search(problems(3), CharEngine(digits))
+    FormatMatch(".*7", "correct").score(found.forest)
+    for tree in found.forest:
+        judged = [node.author for node in tree.walk() if "correct" in node.scores]
+        assert judged == [leaf.author for leaf in tree.leaves()] == ["policy"] * 3
+        assert sum(node.author == "critic" for node in tree.walk()) == 2
+    with pytest.raises(AuditError, match="pass@4"):
+        pass_curve(found.forest, [4])
+    assert pass_curve(found.forest, [3])[3].n == 3
+    assert [each.generated for each in found.ledgers] == [5 * 2] * 3
+
+
         ValueGuided().search(problems(1), CharEngine(digits), TextScorer(len))
     with pytest.raises(ConfigError, match="alpha must be above 0"):
         TransferQ(alpha=0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -107,37 +108,46 @@ class AdaptiveTemperature(Chunked):
 
 
 def latent_pairs(
-    forest: Forest, score: str, temperatures: Sequence[float]
+    forest: Forest, score: str, temperatures: Sequence[float], seed: int = 0
 ) -> tuple[list[Node], Int[Tensor, "pairs"], Int[Tensor, "pairs"]]:
     """The prompts of trees with a best and a worst response, and the numbers of the temperatures of the two.
 
-    Of equal scores the first; a tree whose best and worst have equal scores or temperatures tells nothing and is left
-    out.
+    Among equal scores `seed` draws one: the first would be that of the lowest temperature. A tree whose best and worst
+    have equal scores or temperatures tells nothing and is left out.
     """
-    roots, chosen, rejected = [], [], []
+    rng, roots, chosen, rejected = np.random.default_rng(seed), list[Node](), list[int](), list[int]()
     for tree in forest:
-        known = [(value, leaf) for leaf in tree.leaves() if (value := leaf.value(score)) is not None]
+        known = [(value, leaf.meta[METADATA]) for leaf in tree.leaves() if (value := leaf.value(score)) is not None]
         if not known:
             continue
-        (high, top), (low, bottom) = max(known, key=lambda item: item[0]), min(known, key=lambda item: item[0])
-        if high > low and top.meta[METADATA] != bottom.meta[METADATA]:
+        high, low = max(value for value, _ in known), min(value for value, _ in known)
+        ends = [[temperature for value, temperature in known if value == end] for end in (high, low)]
+        top, bottom = (of[rng.integers(len(of))] for of in ends)
+        if high > low and top != bottom:
             roots.append(tree.root)
-            chosen.append(temperatures.index(top.meta[METADATA]))
-            rejected.append(temperatures.index(bottom.meta[METADATA]))
+            chosen.append(temperatures.index(top))
+            rejected.append(temperatures.index(bottom))
     return roots, torch.tensor(chosen, dtype=torch.long), torch.tensor(rejected, dtype=torch.long)
 
 
 def fit_temperature(
-    head: TemperatureHead, forest: Forest, score: str, *, beta: float = 1.0, steps: int = 200, lr: float = 1e-2
+    head: TemperatureHead,
+    forest: Forest,
+    score: str,
+    *,
+    beta: float = 1.0,
+    steps: int = 200,
+    lr: float = 1e-2,
+    seed: int = 0,
 ) -> list[float]:
     """Latent preference optimisation: train the head on the responses of `forest`, and return the loss of each step.
 
-    The reference is the head as it is.
+    The reference is the head as it is; `seed` is that of `latent_pairs`.
 
     Raises:
         ConfigError: no tree has two responses of different score and temperature.
     """
-    roots, chosen, rejected = latent_pairs(forest, score, head.temperatures)
+    roots, chosen, rejected = latent_pairs(forest, score, head.temperatures, seed)
     if not roots:
         raise ConfigError(f"no prompt has responses of different {score!r} and temperature to learn from")
     states, losses, rows = head.states(roots), [], torch.arange(len(roots))
