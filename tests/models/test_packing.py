@@ -46,6 +46,15 @@ def hand_made_leaves(packed) -> list[Node]:
     return packed.trees[0].leaves()
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_response_ends_before_what_a_critic_says_of_it(shared):
+    root = Node("", "prompt", token_ids=[1])
+    root.add(Node("", token_ids=[2])).add(Node("", "critic", token_ids=[3]))
+    root.add(Node("", "critic", token_ids=[4])).add(Node("", token_ids=[5]))
+    packed = pack([Tree(root)], shared=shared)
+    assert [packed.nodes[i].token_ids for i in packed.leaves] == [[2], [5]]
+
+
 def test_leaf_sums_add_each_path_once_and_pass_gradients_on():
     packed = pack([hand_made()])
     values = torch.tensor([1.0, 2.0, 4.0, 8.0], requires_grad=True)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from espalier.audit.at_k import pass_curve
 from espalier.engines.base import Sampling
-from espalier.errors import ConfigError
+from espalier.errors import AuditError, ConfigError
 from espalier.exact import Language, Neural, tokenizer
 from espalier.models import from_config
-from espalier.scorers import Entropy, Likelihood, SelfCertainty
+from espalier.scorers import Entropy, FormatMatch, Likelihood, SelfCertainty
 from espalier.search import (
     MCTS,
     Adaptive,
@@ -27,11 +28,12 @@ from espalier.search import (
     borda,
     fading,
     fit_temperature,
-    majority,
     latent_pairs,
+    majority,
 )
 from espalier.search.mcts import Stats
 from espalier.trees import Forest, Node, Score, Tree
+from tests.tiny import config
 
 from .language import CharEngine, TextScorer, best_reachable, digits, last, problems, three_steps
 
@@ -110,9 +112,6 @@ def test_mirror_descent_moves_from_the_policy_with_its_rate() -> None:
     assert share(2.0) == pytest.approx(math.e**2 / (math.e**2 + 3), abs=0.2)
 
 
-def test_a_draft_that_is_good_enough_is_not_refined() -> None:
-    asked: list[str] = []
-
 def test_one_planned_step_is_judged_by_where_its_rollouts_end() -> None:
     # Only whole responses have a score; at so high a rate the step with the best rollouts is taken.
     whole = TextScorer(lambda text: float(text[0] == "a") if text.count("\n") == 3 else None)
@@ -120,6 +119,9 @@ def test_one_planned_step_is_judged_by_where_its_rollouts_end() -> None:
     found = search.search(problems(4), CharEngine(three_steps), whole)
     assert [answer.response() for answer in found.answers] == ["a\n"] * 4
 
+
+def test_a_draft_that_is_good_enough_is_not_refined() -> None:
+    asked: list[str] = []
 
     def question(*said: str) -> str:
         asked.append(said[0])
@@ -136,8 +138,6 @@ def test_one_planned_step_is_judged_by_where_its_rollouts_end() -> None:
         assert answer.value("value") == max(leaf.value("value") for leaf in by)
 
 
-def test_engines_without_next_tokens_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"CharEngine does not tell the probabilities of next tokens.*LocalEngine"):
 def test_a_critique_costs_tokens_and_is_no_sample() -> None:
     ask = {"critique": lambda draft: "wrong?", "revise": lambda draft, words: "better?"}
     found = SelfRefine(2, Sampling(max_tokens=2), **ask).search(problems(3), CharEngine(digits))
@@ -152,22 +152,15 @@ def test_a_critique_costs_tokens_and_is_no_sample() -> None:
     assert [each.generated for each in found.ledgers] == [5 * 2] * 3
 
 
+def test_engines_without_next_tokens_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"CharEngine does not tell the probabilities of next tokens.*LocalEngine"):
         ValueGuided().search(problems(1), CharEngine(digits), TextScorer(len))
     with pytest.raises(ConfigError, match="alpha must be above 0"):
         TransferQ(alpha=0.0)
 
 
 LANGUAGE = Language("abc", length=3)
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 8,
-    "initializer_range": 0.5,
-}
+CONFIG = config("llama", max_position_embeddings=8, initializer_range=0.5)
 
 
 def test_certainty_is_what_the_distributions_say() -> None:
@@ -205,3 +198,18 @@ def test_a_temperature_is_learned_from_which_responses_were_best() -> None:
         law = head(head.states([tree.root for tree in trees])).exp()
     assert law.argmax(1).tolist() == [0, 1, 0, 1]
     assert losses[-1] < 0.3
+
+
+def test_of_equally_good_temperatures_each_is_preferred_as_often() -> None:
+    trees = []
+    for _ in range(200):
+        root = Node("p", "prompt")
+        for temperature, value in ((0.0, 1.0), (0.5, 0.0), (1.0, 1.0)):
+            root.add(Node("a", stop="eos", scores={"value": Score(value)}, meta={"temperature": temperature}))
+        trees.append(Tree(root))
+    drawn = [latent_pairs(Forest(trees), "value", (0.0, 0.5, 1.0), seed) for seed in (0, 0, 1)]
+    (_, chosen, rejected), (_, again, _), (_, other, _) = drawn
+    assert 70 < (chosen == 0).sum() < 130
+    assert set(chosen.tolist()) == {0, 2}
+    assert set(rejected.tolist()) == {1}
+    assert chosen.tolist() == again.tolist() != other.tolist()

@@ -51,6 +51,16 @@ def test_chains_and_steps_follow_each_path_through_a_fork() -> None:
     assert chains(Tree(Node("p", "prompt"))) == steps(Tree(Node("p", "prompt"))) == []
 
 
+def test_a_response_ends_where_only_a_critic_goes_on() -> None:
+    tree = Tree(Node("p", "prompt"))
+    draft = tree.root.add(Node("draft"))
+    draft.add(Node("what is wrong?", "prompt")).add(Node("all of it", "critic"))
+    tree.root.add(Node("what is missing?", "prompt")).add(Node("nothing", "critic"))
+    revised = tree.root.add(Node("a hint", "critic")).add(Node("revised"))
+    assert tree.leaves() == [draft, revised]
+    assert [chain[-1] for chain in chains(tree)] == tree.leaves()
+
+
 @pytest.mark.parametrize(
     ("text", "separator", "pieces"),
     [

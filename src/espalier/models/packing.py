@@ -136,7 +136,7 @@ def pack(
             wanted.extend(range(first, begin + len(ids)))
             predictors.extend([] if above < 0 else [last[above]])
             predictors.extend(range(begin, begin + len(ids) - 1))
-        if node.is_leaf and above >= 0:
+        if node.ends_response:
             leaves.append(here)
         return here
 

@@ -145,7 +145,7 @@ class TreeView:
         heights: dict[int, float] = {}
         for node in self.tree.walk():
             depths[id(node)] = 0 if node.parent is None else depths[id(node.parent)] + 1
-        for row, leaf in enumerate(self.tree.leaves() or [self.tree.root]):
+        for row, leaf in enumerate(self.tree.root.leaves()):
             heights[id(leaf)] = row
         for node in reversed(list(self.tree.walk())):
             if node.children:
@@ -192,7 +192,7 @@ class TreeView:
             parts.append(tag("circle", "dot missing", cx=x, cy=y, r=6))
         else:
             parts.append(tag("circle", "dot", cx=x, cy=y, r=6, fill=step.colour))
-        if node.is_leaf and step.verdict:
+        if node.ends_response and step.verdict:
             mark = "✓" if step.verdict == "correct" else "✗"
             parts.append(tag("text", f"verdict {step.verdict}", mark, x=x + 13, y=y + 4.5))
         text = " ".join(node.text.split())

@@ -41,7 +41,7 @@ class Certainty(ModelScorer):
         """The number of each token, in nats."""
 
     def wants(self, node: Node) -> bool:
-        return node.is_leaf and node.author in ("policy", "human")
+        return node.ends_response and node.author in ("policy", "human")
 
     def judge(self, packed: Packed) -> Iterable[tuple[Node, float]]:
         values = self.each(packed).float()

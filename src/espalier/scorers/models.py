@@ -157,7 +157,7 @@ class RewardScorer(_HeadScorer):
         super().__init__(model, name, tokens, precision)
 
     def wants(self, node: Node) -> bool:
-        return node.is_leaf and node.stop != "stop"
+        return node.ends_response and node.stop != "stop"
 
 
 class ValueScorer(_HeadScorer):
@@ -209,7 +209,7 @@ class ImplicitReward(ModelScorer):
         self.reference, self.beta = reference, beta
 
     def wants(self, node: Node) -> bool:
-        return node.is_leaf and node.stop != "stop"
+        return node.ends_response and node.stop != "stop"
 
     def judge(self, packed: Packed) -> Iterable[tuple[Node, float]]:
         sums = packed.leaf_sums(self.token_rewards(packed))

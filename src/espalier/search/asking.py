@@ -25,7 +25,8 @@ def ask(
     """For each tree the `n` answers to a question that is put after its prompt; none where there is no question.
 
     Args:
-        author: who the answers are by. A critique is by "critic": it is no response, and no loss learns from it.
+        author: who the answers are by. A critique is by "critic": it is no response (see `Node.ends_response`), and no
+            loss learns from it; its tokens are in the ledger, since the engine sampled them.
         engine: who answers; None for the search's own.
     """
     asked = [

@@ -25,7 +25,7 @@ class Ledger:
     """Compute spent, by kind.
 
     Attributes:
-        generated: tokens sampled by the engine.
+        generated: tokens sampled by the engine, for responses and for critiques alike.
         prefilled: prompt or prefix tokens that the engine ran through the model.
         scored: tokens that scorers ran through a model.
         calls: calls to an engine or scorer.

@@ -98,6 +98,15 @@ class Node:
         return not self.children
 
     @property
+    def ends_response(self) -> bool:
+        """Whether a response ends here: somebody wrote on below a prompt, and nobody goes on from it.
+
+        What a critic says at the end of a branch is no response, nor is the question to the critic: where they hang
+        below a response, it ends before them.
+        """
+        return self.parent is not None and not _is_aside(self) and all(map(_is_aside, self.children))
+
+    @property
     def depth(self) -> int:
         """How many segments stand before this one; 0 for the root."""
         return sum(1 for _ in self.path()) - 1
@@ -165,8 +174,8 @@ class Tree:
         return self.root.walk()
 
     def leaves(self) -> list[Node]:
-        """The ends of all responses, in order; empty for a bare prompt."""
-        return [node for node in self.root.leaves() if node is not self.root]
+        """The ends of all responses (see `Node.ends_response`), in order; empty for a bare prompt."""
+        return [node for node in self.root.walk() if node.ends_response]
 
     def copy(self, keep: Callable[[Node], bool] = lambda node: True) -> Tree:
         """A copy without the branches whose node fails `keep`. Scores, streams, token ids and meta are copied."""
@@ -191,3 +200,9 @@ class Tree:
                 if keep(child):
                     stack.append((child, new.add(clone(child))))
         return Tree(root, self.id, dict(self.meta))
+
+
+def _is_aside(node: Node) -> bool:
+    """Whether a branch is a critic's words, or a question with nothing but such words below it."""
+    spoken = node.author == "critic" or (node.author == "prompt" and bool(node.children))
+    return spoken and all(map(_is_aside, node.children))
