@@ -22,6 +22,7 @@ from espalier.curation.labels import (
     label_forest,
     mutate_and_execute,
 )
+from espalier.curation.labels.sorm import result_is_used
 from espalier.engines.base import Sampling
 from espalier.errors import ConfigError
 from espalier.exact import ExactEngine, ExactScorer, Language, Tabular, place, soft_values
@@ -143,6 +144,38 @@ def test_sorm_says_of_a_step_before_a_positive_one_that_it_is_positive():
     for depth in range(1, 5):
         labels = [node.value("label") for node in even.nodes() if node.depth == depth and "label" in node.scores]
         assert sum(labels) * 2 == len(labels)
+
+
+class Anew(Clerk):
+    """Whatever stands there, does all of 2+3*4 again."""
+
+    def _write(self, prefix: Node, number: int, seed: int) -> Node:
+        return Node("3*4=12\n2+12=14\n#14", stop="eos")
+
+
+def test_sorm_counts_no_completion_that_passes_over_what_a_step_came_to():
+    def labels(**settings) -> list[float | None]:
+        tree = Tree(Node("2+3*4=\n", "prompt"), meta={"answer": "14"})
+        tree.root.add(Node("3*4=13\n")).add(Node("3*4=12\n")).add(Node("2+12=14\n")).add(Node("#14", stop="eos"))
+        drive([tree], Sorm("correct", **settings), Completer(Anew(), ArithmeticVerifier(), 1))
+        return [node.value("label") for node in tree.walk()][1:]
+
+    assert labels() == [0.0, 1.0, 1.0, 1.0]
+    assert labels(used=lambda step, rest: True) == [1.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "rest", "used"),
+    [
+        ("She pays 2 * 625 = $1,250 in all.", "Of the 1250 dollars", True),
+        ("48/2 = 24 clips in May", "48+24 = 72", True),
+        ("so 3 - 5 = -2", "10 - 2 = 8", True),
+        ("3*4=1", "2+12=14", False),
+        ("Half of 12 are girls.", "nothing of it", True),
+    ],
+)
+def test_a_result_is_the_number_after_the_last_equation_sign(step: str, rest: str, used: bool):
+    assert result_is_used(step, rest) is used
 
 
 def test_omega_finds_the_first_error_of_wrong_responses_with_fewer_completions_than_one_each_step():

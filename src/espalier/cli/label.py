@@ -51,7 +51,8 @@ def label(
         scorer: says which completions are right: exact, numeric, math, arithmetic, format:REGEX or a model's folder.
         out: folder for the labelled forest, and labels.json with what it cost.
         method: monte-carlo: the share of completions that are right; advantage: and how the step changed it; sorm:
-            whether any is; omega: binary search for the first error of wrong responses, its own and those given.
+            whether any is and uses what the step came to; omega: binary search for the first error of wrong responses,
+            its own and those given.
         n: completions of each prefix.
         searches: for omega, of each prompt.
         max_tokens: longest completion.

@@ -108,11 +108,6 @@ def estimate(ends: Sequence[Node], name: str) -> Score:
     return Score(mean, math.sqrt(math.fsum((x - mean) ** 2 for x in known) / max(n - 1, 1) / n) if n > 1 else None)
 
 
-def succeeded(ends: Sequence[Node], name: str) -> list[bool]:
-    """Which completions came out right: a score above one half. Those without a score are left out."""
-    return [value > 0.5 for end in ends if (value := end.value(name)) is not None]
-
-
 def is_step(node: Node) -> bool:
     """Whether a node can have a step label."""
     return node.parent is not None and node.author in ("policy", "human")
