@@ -14,6 +14,8 @@ BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16", "svebf16")
 
 def bf16_hardware() -> bool:
     """Whether the processor has bf16 products of its own; where it has not, they are slower than fp32."""
+    # Not `espalier.models.numerics.has_bf16`: this file loads without torch and without Espalier, in the process that
+    # times the others and in the environments of peers.
     return bool(set(BF16_FLAGS) & set(_info("flags|Features").split()))
 
 
