@@ -17,6 +17,7 @@ import torch
 
 from espalier.engines.attention import NAME
 from espalier.engines.base import Sampling
+from espalier.engines.candidates import next_token_nodes
 from espalier.engines.decoding import Decoding
 from espalier.engines.layers import Casts, fast_layers
 from espalier.engines.prefixes import prefix_tokens
@@ -155,15 +156,8 @@ class LocalEngine:
         )
         for prefix in prefixes:
             prefix.root().meta["tokenizer"] = self.model.fingerprint
-        ends = set(self._end_tokens())
-        return [self._candidates(request.prefix[-1], *found[i], ends) for i, request in enumerate(requests)]
-
-    def _candidates(self, before: int, tokens: list[int], logprobs: list[float], ends: set[int]) -> list[Node]:
-        texts = self._decoder.texts([before] * len(tokens), [[] if token in ends else [token] for token in tokens])
-        return [
-            Node(text, token_ids=[token], logprobs=[logprob], stop="eos" if token in ends else "length")
-            for text, token, logprob in zip(texts, tokens, logprobs, strict=True)
-        ]
+        before, told = [request.prefix[-1] for request in requests], [found[i] for i in range(len(requests))]
+        return next_token_nodes(self._decoder, before, told, self._end_tokens())
 
     def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
         model = self.model

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from espalier.engines.base import Sampling
+from espalier.engines.candidates import next_token_nodes
 from espalier.engines.prefixes import prefix_tokens
 from espalier.engines.sampler import streams
 from espalier.engines.stops import Decoder
@@ -95,7 +96,8 @@ class VLLMEngine:
         outputs = self._generate(paths, settings)
         for prefix in prefixes:
             prefix.root().meta["tokenizer"] = self.fingerprint
-        return [self._nodes(ids, found, sampling) for ids, found in zip(paths, outputs, strict=True)]
+        nodes = self._nodes(paths, outputs, sampling)
+        return [nodes[i : i + n] for i in range(0, len(nodes), n)]
 
     def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
         """See `espalier.engines.base.TokenEngine.next_tokens`; raises as `extend` does."""
@@ -106,7 +108,8 @@ class VLLMEngine:
         outputs = self._generate(paths, [settings] * len(paths))
         for prefix in prefixes:
             prefix.root().meta["tokenizer"] = self.fingerprint
-        return [self._candidates(ids[-1], found[0].logprobs[0], k) for ids, found in zip(paths, outputs, strict=True)]
+        told = [_likeliest(found[0].logprobs[0], k) for found in outputs]
+        return next_token_nodes(self._decoder, [ids[-1] for ids in paths], told, self._ends)
 
     def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
         return [prefix_tokens(p, self.tokenizer, self.fingerprint, self.context_length) for p in prefixes]
@@ -143,27 +146,30 @@ class VLLMEngine:
             seed=seed,
         )
 
-    def _nodes(self, prefix: list[int], outputs: Sequence[Any], sampling: Sampling) -> list[Node]:
+    def _nodes(self, paths: list[list[int]], outputs: list[list[Any]], sampling: Sampling) -> list[Node]:
+        """A node for each output, one path after the other."""
         cuts = sampling.temperature > 0 and (sampling.top_p < 1 or sampling.top_k > 0)
-        nodes = []
-        for output in outputs:
-            ids = list(output.token_ids)
-            stop: Stop = "length"
-            if output.finish_reason == "stop":
-                stop = "stop" if isinstance(output.stop_reason, str) else "eos"
-            logprobs = None if cuts else [at[i].logprob for at, i in zip(output.logprobs, ids, strict=True)]
-            [text] = self._decoder.texts([prefix[-1]], [ids[:-1] if stop == "eos" else ids])
-            nodes.append(Node(text, token_ids=ids, logprobs=logprobs, stop=stop))
-        return nodes
-
-    def _candidates(self, before: int, told: Mapping[int, Any], k: int) -> list[Node]:
-        # The token that was drawn is told too, where it is not one of the k.
-        likeliest = sorted(told.items(), key=lambda item: -item[1].logprob)[:k]
-        tokens = [token for token, _ in likeliest]
-        texts = self._decoder.texts(
-            [before] * len(tokens), [[] if token in self._ends else [token] for token in tokens]
-        )
+        before = [ids[-1] for ids, found in zip(paths, outputs, strict=True) for _ in found]
+        flat = [(list(output.token_ids), _stop(output), output.logprobs) for found in outputs for output in found]
+        texts = self._decoder.texts(before, [ids[:-1] if stop == "eos" else ids for ids, stop, _ in flat])
         return [
-            Node(text, token_ids=[token], logprobs=[of.logprob], stop="eos" if token in self._ends else "length")
-            for text, (token, of) in zip(texts, likeliest, strict=True)
+            Node(
+                text,
+                token_ids=ids,
+                logprobs=None if cuts else [at[i].logprob for at, i in zip(logprobs, ids, strict=True)],
+                stop=stop,
+            )
+            for text, (ids, stop, logprobs) in zip(texts, flat, strict=True)
         ]
+
+
+def _stop(output: Any) -> Stop:
+    if output.finish_reason != "stop":
+        return "length"
+    return "stop" if isinstance(output.stop_reason, str) else "eos"
+
+
+def _likeliest(told: Mapping[int, Any], k: int) -> tuple[list[int], list[float]]:
+    # The token that was drawn is told too, where it is not one of the k.
+    found = sorted(told.items(), key=lambda item: -item[1].logprob)[:k]
+    return [token for token, _ in found], [of.logprob for _, of in found]
