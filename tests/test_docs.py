@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from espalier import search
 from espalier.cli.app import app
 
 ROOT = Path(__file__).parents[1]
@@ -93,3 +94,12 @@ def test_relative_links_resolve(page: Path) -> None:
             headings = re.findall(r"^#+ (.+)$", other.read_text(encoding="utf-8"), flags=re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
             assert heading in slugs, f"{name(page)} links to {target}; {other.name} has {sorted(slugs)}"
+
+
+def test_every_strategy_has_a_line_in_the_docs() -> None:
+    named = {name: getattr(search, name) for name in search.__all__ if name != "Strategy"}
+    strategies = {name for name, found in named.items() if isinstance(found, type) and hasattr(found, "search")}
+    assert len(strategies) > 20
+    rows = [line for line in (ROOT / "docs/search.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert strategies <= told, f"docs/search.md does not tell of {sorted(strategies - told)}"
