@@ -14,17 +14,9 @@ import pytest
 
 from espalier.trees import open_forest
 from espalier.worlds.arithmetic import Arithmetic
+from tests.tiny import config
 
-TINY = {
-    "model_type": "qwen3",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-}
+TINY = config("qwen3", 32, 2, 1, head_dim=16, max_position_embeddings=256)
 
 
 def espalier(*words: object, cwd: Path, code: int = 0) -> str:

@@ -14,17 +14,9 @@ import espalier.cli
 from espalier.models import from_config, train_tokenizer
 from espalier.trees import Forest, Node, Score, Tree
 from espalier.worlds.arithmetic import ALPHABET
+from tests.tiny import config
 
-TINY = {
-    "model_type": "qwen3",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-}
+TINY = config("qwen3", 32, 1, 1, head_dim=16, max_position_embeddings=256)
 
 Refusal = Callable[..., str]
 

@@ -14,12 +14,9 @@ from espalier.errors import ConfigError
 from espalier.models import from_config, train_tokenizer
 from espalier.trees import open_forest
 from espalier.worlds.arithmetic import ALPHABET, Arithmetic
+from tests.tiny import config
 
-TINY = {"model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1} | {
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-}
+TINY = config("qwen3", kv_heads=1, head_dim=8)
 
 
 @pytest.fixture

@@ -10,16 +10,9 @@ import pytest
 from espalier.cli.train import train
 from espalier.errors import ConfigError
 from espalier.training import read_metrics
+from tests.tiny import config
 
-TINY = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
+TINY = config("llama", 32, max_position_embeddings=64)
 SETTINGS = ["model.tokenizer=char", "training.batch_size=4", "recipe.n=4", "recipe.max_tokens=8", "recipe.loss=ipo"]
 MORE = ["recipe.settings.tau=0.1", "recipe.reference=average", "recipe.offline=0.25", "training.steps=3"]
 

@@ -13,16 +13,9 @@ from espalier.errors import EspalierError
 from espalier.models import from_config, train_tokenizer
 from espalier.training import read_metrics
 from espalier.trees import open_forest
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 32,
-}
+CONFIG = config("llama", max_position_embeddings=32)
 
 
 def test_an_annotated_forest_is_written_and_trained_on(tmp_path, monkeypatch, capsys):

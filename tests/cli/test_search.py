@@ -11,16 +11,9 @@ from espalier.errors import ConfigError
 from espalier.models import from_config, train_tokenizer
 from espalier.trees import open_forest
 from espalier.worlds.arithmetic import ALPHABET, Arithmetic
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 48,
-}
+CONFIG = config("llama", max_position_embeddings=48)
 
 
 @pytest.fixture

@@ -11,18 +11,10 @@ from espalier.exact import Language, Neural, tokenizer
 from espalier.exact.engine import ExactEngine
 from espalier.models import Model, from_config
 from espalier.trees import Node
+from tests.tiny import config
 
 LANGUAGE = Language("abc", length=3)
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 8,
-    "initializer_range": 0.5,
-}
+CONFIG = config("llama", max_position_embeddings=8, initializer_range=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,9 @@ from espalier.engines import LocalEngine, Sampling, VLLMEngine, replay
 from espalier.errors import ContextLengthError, EngineError
 from espalier.models import Model, from_config, load, train_tokenizer
 from espalier.trees import Forest, Node, Tree
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
+CONFIG = config("qwen2", 64, 2, max_position_embeddings=64)
 
 
 @pytest.fixture(scope="module")

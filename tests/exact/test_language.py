@@ -6,6 +6,7 @@ import torch
 from espalier import from_config
 from espalier.errors import ConfigError
 from espalier.exact import Language, Neural, Tabular, bandit, tokenizer
+from tests.tiny import config
 
 LANGUAGES = [Language("ab", 3), Language("abc", 2, prompts=("a", "bc")), Language("ab", 3, end=False), bandit(4, 2)]
 
@@ -54,8 +55,7 @@ def test_an_impossible_prefix_goes_on_uniformly_and_stays_impossible():
 
 def test_a_transformer_gives_the_same_log_probs_as_a_run_on_each_string_alone():
     language = Language("abc", 3, prompts=("a", "bc"))
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
-    model = from_config({"model_type": "qwen2", "intermediate_size": 32, **shape}, tokenizer(language))
+    model = from_config(config("qwen2", layers=2), tokenizer(language))
     law = Neural(language, model.hf)()
     torch.testing.assert_close(law.exp().sum(-1), torch.ones(2).double())
     for prompt, string in [(0, 0), (0, 7), (1, 3), (1, 39)]:

@@ -24,6 +24,7 @@ from espalier.exact import (
 )
 from espalier.models import encode, pack
 from espalier.search import BestOfN
+from tests.tiny import config
 
 LANGUAGE = Language("ab", 3, prompts=("a", "bb"))
 POLICY = Tabular.random(LANGUAGE, 0)
@@ -37,8 +38,7 @@ def empirical(nodes, language, prompt):
 
 
 def tiny(language):
-    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
-    return from_config({"model_type": "qwen2", "intermediate_size": 32, **shape}, tokenizer(language))
+    return from_config(config("qwen2", layers=2), tokenizer(language))
 
 
 @pytest.mark.parametrize("end", [True, False])

@@ -11,16 +11,9 @@ from espalier.errors import ModelError
 from espalier.models import Model, from_config, train_tokenizer
 from espalier.scorers import ImplicitReward, RewardScorer, Scorer, ValueScorer
 from espalier.trees import Forest, Node, Score, Tree
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 24,
-}
+CONFIG = config("qwen2", layers=2, kv_heads=1, max_position_embeddings=24)
 
 
 def make(head: str | None = None, link: str = "probability", chars: str = "", seed: int = 0) -> Model:

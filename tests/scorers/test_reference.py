@@ -9,17 +9,9 @@ from espalier.errors import ModelError
 from espalier.models import Model, from_config, load, train_tokenizer
 from espalier.scorers import ReferenceLogProbs, Scorer, stream_name
 from espalier.trees import Forest, Node, Tree, read_stream
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 32,
-    "tie_word_embeddings": True,
-}
+CONFIG = config("qwen2", layers=2, kv_heads=1, max_position_embeddings=32, tie_word_embeddings=True)
 
 
 def make(seed: int = 0, **settings) -> Model:

@@ -10,12 +10,9 @@ from espalier.models import Model, encode, from_config, pack, train_tokenizer
 from espalier.scorers import ImplicitProcess, ImplicitReward, Scorer, Steps, combine
 from espalier.trees import Forest, Ledger, Node, Score, Tree
 from espalier.worlds.arithmetic import ArithmeticStepVerifier
+from tests.tiny import config
 
-CONFIG = {"model_type": "qwen3", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1} | {
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 8,
-}
+CONFIG = config("qwen3", kv_heads=1, head_dim=8)
 
 
 def problem() -> Tree:

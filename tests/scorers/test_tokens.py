@@ -11,16 +11,9 @@ from espalier.models import Model, from_config, pack, train_tokenizer
 from espalier.scorers import TokenView
 from espalier.trees import Forest, Node, Tree, read_stream
 from espalier.trees.streams import pieces
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-}
+CONFIG = config("qwen2", max_position_embeddings=64)
 
 
 @pytest.fixture

@@ -42,16 +42,9 @@ from espalier.search import (
     WeightedVote,
 )
 from espalier.trees import Forest, Node, Score, Tree
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 64,
-}
+CONFIG = config("qwen2", kv_heads=1, max_position_embeddings=64)
 WHOLE, STEP = Sampling(max_tokens=9, seed=1), Sampling(max_tokens=5, seed=1)
 STEPS = {"max_steps": 3}
 

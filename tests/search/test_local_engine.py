@@ -11,16 +11,9 @@ from espalier.models import Model, from_config, train_tokenizer
 from espalier.scorers import ValueScorer
 from espalier.search import BestOfN, Greedy, MajorityVote, StepBeam, WeightedVote
 from espalier.trees import Forest, Node, Tree
+from tests.tiny import config
 
-CONFIG = {
-    "model_type": "qwen2",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 40,
-}
+CONFIG = config("qwen2", kv_heads=1, max_position_embeddings=40)
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,9 @@ import pytest
 from espalier.models import Model, from_config, train_tokenizer
 from espalier.trees import Forest, Node, Score, Tree
 from espalier.worlds.arithmetic import ALPHABET, Arithmetic
+from tests.tiny import config
 
-TINY = {
-    "model_type": "qwen3",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "head_dim": 16,
-    "max_position_embeddings": 256,
-}
+TINY = config("qwen3", 32, 2, 1, head_dim=16, max_position_embeddings=256)
 
 
 @pytest.fixture

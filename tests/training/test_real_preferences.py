@@ -12,16 +12,9 @@ import pytest
 from espalier.cli.train import train
 from espalier.training import read_metrics
 from espalier.trees import pairs, read
+from tests.tiny import config
 
-SMALL = {
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 2048,
-}
+SMALL = config("llama", 32, max_position_embeddings=2048)
 SETTINGS = ["training.steps=3", "training.batch_size=4", "training.lr=1e-3", "model.vocab_size=300"]
 
 
