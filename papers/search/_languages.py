@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise, product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from espalier import Forest, Found, Node, Tree
 from espalier.exact import Language, Tabular, place, soft_values
+from espalier.search import best
 
 
 def language(length: int, prompts: int = 8, symbols: str = "ab") -> Language:
@@ -69,9 +71,20 @@ def problems(of: Language) -> Forest:
 
 
 def gained(found: Found, of: Language, reward: Tensor) -> float:
-    """The mean true reward of the answers; the lowest there is where a search found none."""
+    """The mean true reward of the answers; the lowest there is where a search found none.
+
+    Where no string has an end token a search cannot tell a whole one from a beginning that it dropped, and may answer
+    with that if the score of a beginning is higher. Then its best whole string counts.
+    """
     values = []
-    for number, answer in enumerate(found.answers):
+    for number, (tree, answer) in enumerate(zip(found.forest, found.answers, strict=True)):
+        if answer is None or place(of, answer).string is None:
+            answer = best([leaf for leaf in tree.leaves() if place(of, leaf).string is not None], "value")
         string = None if answer is None else place(of, answer).string
         values.append(float(reward[number].min() if string is None else reward[number, string]))
     return sum(values) / len(values)
+
+
+def by_symbol(of: Language) -> dict[str, Any]:
+    """The settings of a search whose steps are single symbols: a string that has filled up has ended, and no other."""
+    return {"stop": tuple(of.symbols), "max_steps": of.length}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from espalier.engines.base import Engine
@@ -39,8 +39,12 @@ class Limits:
 
     def left(self, spent: Ledger, prices: Prices) -> dict[str, float]:
         """What is left of each kind that has a limit, at least 0."""
-        used: dict[str, Any] = {**asdict(spent), "money": spent.money(prices)}
-        return {kind: max(0.0, most - used[kind]) for kind, most in asdict(self).items() if most is not None}
+        found: dict[str, float] = {}
+        for kind in (each.name for each in fields(self)):  # at every step of every tree, so without `asdict`'s copies
+            if (most := getattr(self, kind)) is not None:
+                used = spent.money(prices) if kind == "money" else getattr(spent, kind)
+                found[kind] = max(0.0, most - used)
+        return found
 
     def tokens(self, spent: Ledger, prices: Prices) -> float:
         """How many tokens may still be generated; 0 where any limit is reached, infinite where nothing limits them.

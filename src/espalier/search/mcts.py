@@ -120,18 +120,19 @@ class MCTS(Chunked):
             waiting = [[node] if is_open(node, sampling) else [] for node in picked]
             grow(chunk, waiting, self.expand, sampling)
             new = [distinct(child for node in tree for child in node.children) for tree in waiting]
-            ends = self._roll_out(chunk, new, sampling)
+            reached = self._roll_out(chunk, new, sampling)
             if any(new):
-                chunk.score(self.score, of=ends)
-            for node, children, far, of in zip(picked, new, ends, stats, strict=True):
+                chunk.score(self.score, of=[[*ends.values()] for ends in reached])
+            for node, children, ends, of in zip(picked, new, reached, stats, strict=True):
                 if not children:
                     self._revisit(node, of)
                     continue
                 of[node].children = children
                 for child, prior in zip(children, priors(children), strict=True):
                     of[child] = Stats(prior)
-                for child, end in zip(children, far, strict=True):
-                    self._judge(child, end, of, sampling)
+                for child in children:
+                    if child in ends or self._estimates:
+                        self._judge(child, ends.get(child, child), of, sampling)
             if not any(new) and all(chunk.cut):
                 break
         for tree, of in zip(chunk.trees, stats, strict=True):
@@ -157,8 +158,8 @@ class MCTS(Chunked):
         """Whether the scorer's values of unfinished steps count."""
         return self.blend is not None or self.rollout_share < 1
 
-    def _roll_out(self, chunk: Chunk, new: list[list[Node]], sampling: Sampling) -> list[list[Node]]:
-        """Where each new step comes to; itself where it is not rolled out."""
+    def _roll_out(self, chunk: Chunk, new: list[list[Node]], sampling: Sampling) -> list[dict[Node, Node]]:
+        """The new steps that are rolled out, and where each comes to; with a share of 0 all, and they stay."""
         steps, tried = self.max_steps if self.rollout_share else 0, new
         if self.rollouts is not None and steps and any(new):
             tried = [tree[: self.rollouts] for tree in new]
@@ -166,17 +167,15 @@ class MCTS(Chunked):
                 chunk.score(self.score, of=new)
                 values = [{node: node.value(self.score) for node in tree} for tree in new]
                 tried = [highest(tree, of, self.rollouts) for tree, of in zip(new, values, strict=True)]
-        reached = roll(chunk, tried, steps, sampling)
-        far = [dict(zip(*tree, strict=True)) for tree in zip(tried, reached, strict=True)]
-        return [[of.get(node, node) for node in tree] for tree, of in zip(new, far, strict=True)]
+        ends = roll(chunk, tried, steps, sampling)
+        return [dict(zip(*tree, strict=True)) for tree in zip(tried, ends, strict=True)]
 
     def _judge(self, child: Node, end: Node, stats: dict[Node, Stats], sampling: Sampling) -> None:
         """Back up what a new step is worth."""
+        value, outcome = child.value(self.score), end.value(self.score)
         finished = not is_open(end, sampling)
-        outcome = end.value(self.score) if finished or end is not child else None
-        known = self._estimates and not (finished and end is child)
-        estimate = child.value(self.score) if known else None
-        if estimate is not None and outcome is not None:
+        estimate = None if child is end and finished else value
+        if estimate is not None and outcome is not None and end is not child:
             worth: float | None = (1 - self.rollout_share) * estimate + self.rollout_share * outcome
         else:
             worth = outcome if estimate is None else estimate
