@@ -172,3 +172,35 @@ def test_a_call_that_was_broken_off_leaves_nothing_half_done(qwen: Model, monkey
         with pytest.raises(KeyboardInterrupt):
             engine.extend(prompts("12+3=4", "98"), 4, sampling)
     assert ids(engine.extend(prompts("12+3="), 4, sampling)) == expected
+
+
+@pytest.mark.parametrize("places", [3, 64])
+def test_single_rows_go_on_with_what_is_held_and_draw_as_an_engine_without_a_past(model: Model, places: int) -> None:
+    """As particles go on: one row a prefix, and one prefix twice."""
+    sampling, passes = Sampling(max_tokens=5, stop=("=",), seed=3), watch(model)
+
+    def walk(engine: LocalEngine) -> tuple[list[Node], int]:
+        live = roots = prompts("12+3=", "34 + 12 * 46", "12+3", "7")
+        held, needed = set[tuple[int, ...]](), 0
+        for _ in range(4):
+            out = engine.extend(live, 1, sampling)
+            for node in live:
+                path = token_path(node, model.tokenizer)
+                new = {tuple(path[:end]) for end in range(1, len(path) + 1)} - held
+                held, needed = held | new, needed + len(new)
+            drawn = [node.add(child) for node, (child,) in zip(live, out, strict=True)]
+            for path in (token_path(node, model.tokenizer) for node in drawn):
+                held |= {tuple(path[:end]) for end in range(1, len(path))}
+            live = [node for node in drawn if node.stop != "eos"]
+            live += live[:1]
+        return roots, needed
+
+    engine = LocalEngine(model, batch_size=places)
+    roots, needed = walk(engine)
+    assert engine.spent.prefilled == needed
+    drawn = [node for root in roots for node in Tree(root).walk() if node.parent]
+    assert passes.tokens == needed + sum(len(node.token_ids or []) - 1 for node in drawn)
+    assert replay(model, [Tree(root) for root in roots], 1.0).max_abs < 1e-4
+    others, _ = walk(LocalEngine(model, memory=0))
+    texts = [[node.text for node in Tree(root).walk()] for root in roots]
+    assert texts == [[node.text for node in Tree(root).walk()] for root in others]

@@ -46,16 +46,18 @@ class Batch:
 
     def enter(self, first: int, slots: Sequence[Ids]) -> None:
         """Rows `first`, `first + 1`, ... start with copies of these held tokens as their own."""
-        sizes = np.asarray([len(own) for own in slots])
-        if not sizes.any():
+        longest = max(map(len, slots), default=0)
+        if not longest:
             return
-        self._make_room(int(sizes.max()), 0)
-        row = self._tensor(first + np.repeat(np.arange(len(sizes)), sizes))
-        place = self._tensor(np.concatenate([np.arange(size) for size in sizes]))
-        held = self._tensor(np.concatenate(slots))
+        self._make_room(longest, 0)
+        index = np.zeros((len(slots), longest), dtype=np.int64)  # past a row's end a state that is masked
+        for row, own in zip(index, slots, strict=True):
+            row[: len(own)] = own
+        held = self._tensor(index)
         for name, plane in self.store.planes.items():
             if name != HIDDEN:
-                self._own(name, plane[:0].unsqueeze(2))[row, :, place] = plane[held]
+                states = self._own(name, plane[:0].unsqueeze(2))
+                states[first : first + len(slots), :, :longest] = self.store.read(name, held).transpose(1, 2)
 
     def gather(self, groups: NDArray[np.int64], shared: dict[int, Ids]) -> None:
         """Say which group each row belongs to, and which held tokens each group shares."""
@@ -69,10 +71,10 @@ class Batch:
             row[: len(shared[name])] = shared[name]
         held, self._shared = self._tensor(index), {}
         if index.size:
-            for name, plane in self.store.planes.items():
+            for name in self.store.planes:
                 if name != HIDDEN:
                     order = (0, 2, 3, 1) if name.kind == "key" else (0, 2, 1, 3)
-                    states = plane[held].permute(order).contiguous()
+                    states = self.store.read(name, held).permute(order).contiguous()
                     self._shared[name] = states.transpose(2, 3) if name.kind == "key" else states
         self._lengths = lengths
         self._seat()
@@ -81,8 +83,9 @@ class Batch:
         """Copy rows to other places; the first `left` stay."""
         if len(sources):
             to, of = self._tensor(targets), self._tensor(sources)
-            for states in self.own.values():
-                states[to] = states[of]
+            for name, states in self.own.items():
+                whole = states.transpose(2, 3) if name.kind == "key" else states  # contiguous: a row is one copy
+                whole.index_copy_(0, to, whole.index_select(0, of))
             self._groups[targets] = self._groups[sources]
         self._groups = self._groups[:left]
         if 2 * len(kept := np.unique(self._groups)) <= len(self._lengths):

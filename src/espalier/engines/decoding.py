@@ -126,7 +126,7 @@ class Decoding:
     def _ends_of_prefixes(self, now: NDArray[np.int64]) -> Float[Tensor, "now width"]:
         """The held hidden states that the first tokens of these rows are drawn from."""
         slots = np.asarray([self._pins[group].slots[-1] for group in self._rows.group[now].tolist()])
-        return self.store.planes[HIDDEN][torch.from_numpy(slots).to(self.store.device)]
+        return self.store.read(HIDDEN, torch.from_numpy(slots).to(self.store.device))
 
     def _forward(self) -> Float[Tensor, "rows width"]:
         """One step of the model: the latest token of every row; returns its last hidden states."""
@@ -177,8 +177,8 @@ class Decoding:
         for row, count in zip(leaving.tolist(), computed.tolist(), strict=True):
             if count > room:
                 continue
-            prefix, before = self.requests[rows.request[row]].prefix, store.held
-            edge = store.hold([*prefix, *rows.tokens[row, 1 : count + 1].tolist()], ready=True)
+            prefix, before = self._pins[int(rows.group[row])], store.held
+            edge = store.hold(rows.tokens[row, 1 : count + 1].copy(), ready=True, after=prefix)
             if new := store.held - before:  # all of the edge; else another row drew the same
                 room -= new
                 end = int(rows.private[row]) + count

@@ -70,11 +70,12 @@ class _Pass:
         starts = np.cumsum(sizes) - sizes
         within = np.arange(sizes.sum()) - np.repeat(starts, sizes)
         own = np.minimum(starts[:, None] + np.arange(longest), sizes.sum() - 1)
-        held = np.empty((len(edges), before), dtype=np.int64)
-        for row, edge in zip(held, edges, strict=True):
+        looked = np.empty((len(edges), before + longest), dtype=np.int64)
+        for row, edge in zip(looked, edges, strict=True):
             assert edge.parent is not None
+            row[:] = edge.slots[0]  # any that is written: weight 0 does not silence a NaN
             row[: edge.begin] = edge.parent.path()
-            row[edge.begin :] = edge.slots[0]  # any that is written: weight 0 does not silence a NaN
+            row[before : before + len(edge.slots)] = edge.slots
 
         def tensor(x: np.ndarray) -> Tensor:
             return torch.from_numpy(x).to(store.device)
@@ -82,7 +83,7 @@ class _Pass:
         self.token_ids = tensor(np.concatenate([edge.tokens for edge in edges]))
         self.slots = tensor(np.concatenate([edge.slots for edge in edges]))
         self.positions = tensor(np.repeat(befores, sizes) + within)
-        self._own, self._held = tensor(own), tensor(held)
+        self._own, self._looked = tensor(own), tensor(looked)
         self._back = tensor(np.repeat(np.arange(len(edges)) * longest, sizes) + within)
         self._mask: Tensor | None = None
         if before:
@@ -104,7 +105,4 @@ class _Pass:
 
     def _keys(self, plane: Plane, new: Float[Tensor, "tokens heads width"]) -> Float[Tensor, "edges heads keys width"]:
         self.store.write(plane, self.slots, new)
-        own = new[self._own]
-        if self._mask is not None:
-            own = torch.cat((self.store.planes[plane][self._held], own), 1)
-        return own.transpose(1, 2)
+        return self.store.read(plane, self._looked).transpose(1, 2)

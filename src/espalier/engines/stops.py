@@ -24,13 +24,16 @@ class Decoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.tokenizer = tokenizer
         self._completers: dict[frozenset[str], NDArray[np.bool_]] = {}
+        self._alone: dict[int, str] = {}  # the text of a token that stands before others
 
     def texts(self, before: Sequence[int], continuations: Sequence[list[int]]) -> list[str]:
         """What each continuation adds to a text whose last token is `before[i]`.
 
         Some tokenizers drop the space that begins a text, so a continuation is decoded with the token before it.
         """
-        alone = self._decode([[token] for token in before])
+        new = [token for token in dict.fromkeys(before) if token not in self._alone]
+        self._alone |= zip(new, self._decode([[token] for token in new]), strict=True)
+        alone = [self._alone[token] for token in before]
         whole = self._decode([[token, *ids] for token, ids in zip(before, continuations, strict=True)])
         texts = [text[len(head) :] for head, text in zip(alone, whole, strict=True)]
         # A character split between the prefix and the continuation: only the continuation's own bytes are its text.

@@ -59,10 +59,14 @@ class Trie:
         self._walks = 0
         self.root = Edge(_EMPTY, _EMPTY, None, 0, ready=True)
 
-    def walk(self, tokens: Sequence[int]) -> tuple[Edge, int]:
-        """Follow a text as far as it is held: the edge reached, perhaps not to its end, and the number of tokens."""
+    def walk(self, tokens: Sequence[int] | Ids, after: Edge | None = None) -> tuple[Edge, int]:
+        """Follow a text as far as it is held: the edge reached, perhaps not to its end, and the number of tokens.
+
+        Args:
+            after: the edge at whose end the text begins; the root by default.
+        """
         self._walks += 1
-        ids, edge, found = np.asarray(tokens, dtype=np.int64), self.root, 0
+        ids, edge, found = np.asarray(tokens, dtype=np.int64), after or self.root, 0
         while found < len(ids) and (below := edge.children.get(int(ids[found]))) is not None:
             edge, run = below, below.tokens
             edge.used = self._walks
@@ -72,16 +76,20 @@ class Trie:
                 break
         return edge, found
 
-    def insert(self, tokens: Sequence[int], take: Callable[[int], Ids], ready: bool) -> Edge:
+    def insert(
+        self, tokens: Sequence[int] | Ids, take: Callable[[int], Ids], ready: bool, after: Edge | None = None
+    ) -> Edge:
         """Hold a text; returns the edge that ends where it ends.
 
         Args:
             take: gives slots for as many tokens as were not held.
             ready: whether the states of those tokens are there already, or about to be written.
+            after: the edge at whose end the text begins; the root by default.
         """
-        edge, found = self.walk(tokens)
-        if found < edge.end:
-            edge = self._split(edge, found - edge.begin)
+        edge, found = self.walk(tokens, after)
+        end = found + (after.end if after else 0)
+        if end < edge.end:
+            edge = self._split(edge, end - edge.begin)
         if found < len(tokens):
             rest = np.asarray(tokens[found:], dtype=np.int64)
             above = edge
