@@ -78,6 +78,7 @@ class Case:
         figure: what is compared: a rate (numerator, denominator) of a round's figures, or one of them.
         unit: of the figure, once divided by `scale`.
         fresh: a new process for every round, for peaks of memory.
+        beside: other figures of a round that the table shows the medians of, with the words for them.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Case:
     unit: str = "tokens/s"
     scale: float = 1.0
     fresh: bool = False
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, figures: Figures) -> float:
         if isinstance(self.figure, str):
@@ -226,6 +228,7 @@ def run(
     return {
         "title": case.title,
         "unit": case.unit,
+        "beside": dict(case.beside),
         "contestants": {
             name: {
                 **spread(values[name]),

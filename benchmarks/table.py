@@ -56,13 +56,19 @@ def claim_rows(record: Record) -> list[tuple[str, ...]]:
 
 def contestant_rows(record: Record) -> list[tuple[str, ...]]:
     return [
-        (name, figure(row["median"]), f"{figure(row['low'])} to {figure(row['high'])}", str(row["count"]))
+        (
+            name,
+            figure(row["median"]),
+            f"{figure(row['low'])} to {figure(row['high'])}",
+            *(figure(statistics.median(made[key] for made in row["rounds"])) for key in record.get("beside", ())),
+            str(row["count"]),
+        )
         for name, row in record["contestants"].items()
     ]
 
 
 def heads(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    return ("contestant", f"{record['unit']}, median", "range", "rounds"), (
+    return ("contestant", f"{record['unit']}, median", "range", *record.get("beside", {}).values(), "rounds"), (
         "ratio",
         "measured",
         "asked",
