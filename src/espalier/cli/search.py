@@ -160,12 +160,12 @@ def compared(
 
     with track("compare", len(names) * len(budgets), "searches") as bar:
         # How long a response is says how many samples fit a budget.
-        greedy = Greedy(of.sampling.max_tokens).search(prompts.prompts(), writes)
+        greedy = Greedy(of.sampling.max_tokens, batch=TOGETHER).search(prompts.prompts(), writes)
         length = max(1, greedy.ledger.generated // len(prompts))
         done = iter(range(len(names) * len(budgets)))
 
         def sized(name: str) -> Callable[[int], Strategy]:
-            return lambda budget: make(name, replace(of, size=filled(name, budget, length)))
+            return lambda budget: make(name, replace(of, size=filled(name, budget, length), batch=TOGETHER))
 
         found = compare_strategies(
             {name: sized(name) for name in names},
@@ -177,6 +177,7 @@ def compared(
             prices=prices,
             progress=lambda name, budget: bar.reach(next(done), note=f"{name} at {budget}"),
         )
+        bar.reach(len(names) * len(budgets))
     report = comparison_report(found, prices)
     write_report(report, out)
     (out / "comparison.json").write_text(json.dumps(found.to_dict(), indent=1), encoding="utf-8")
@@ -195,6 +196,9 @@ def compared(
         console.print(str(pick), markup=False, highlight=False)
     console.print(f"\nreport: {page}", markup=False, highlight=False)
 
+
+TOGETHER = 128
+"""Problems searched together: within a budget each asks for a branch or two at a time, and a call should hold more."""
 
 OPEN_ENDED = ("majority", "best-of-n", "weighted", "borda", "adaptive", "mcts", "tree", "tree-greedy")
 """These can go on for as long as there are tokens; the others must be made for a size."""

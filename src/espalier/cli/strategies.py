@@ -44,6 +44,7 @@ class Settings:
         score: what the scorer's score is called.
         vote: the final answer of a response, for scores that may weigh a vote; None to take the best-scored.
         progress: hears of what is done.
+        batch: problems that are searched together.
     """
 
     size: int
@@ -54,6 +55,7 @@ class Settings:
     score: str = "value"
     vote: Extract | None = None
     progress: Any = None
+    batch: int = 32
 
     @property
     def beams(self) -> tuple[int, int]:
@@ -64,7 +66,8 @@ class Settings:
     def steps(self) -> dict[str, Any]:
         """What all searches by steps take."""
         sampling = replace(self.sampling, max_tokens=self.step_tokens)
-        return {"sampling": sampling, "score": self.score, "stop": self.stop, "progress": self.progress}
+        given = {"score": self.score, "stop": self.stop, "progress": self.progress, "batch": self.batch}
+        return {"sampling": sampling, **given}
 
     def voting(self) -> dict[str, Any]:
         """The same, for those that may vote in the end."""
@@ -72,7 +75,7 @@ class Settings:
 
     def samples(self) -> dict[str, Any]:
         """What all searches over whole samples take."""
-        return {"n": self.size, "sampling": self.sampling, "progress": self.progress}
+        return {"n": self.size, "sampling": self.sampling, "progress": self.progress, "batch": self.batch}
 
 
 Make = Callable[[Settings], Strategy]
