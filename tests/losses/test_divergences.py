@@ -7,7 +7,7 @@ from math import log
 import pytest
 import torch
 
-from espalier.losses import k1, k2, k3, kl
+from espalier.losses import k1, k2, k3, kl, kl_of_choice
 
 
 @pytest.fixture
@@ -72,3 +72,21 @@ def test_tokens_ruled_out_by_the_policy_add_nothing_and_leave_the_gradient_finit
 
 def test_tokens_ruled_out_by_the_reference_alone_make_it_infinite() -> None:
     assert kl(torch.zeros(1, 2), torch.tensor([[0.0, -torch.inf]])).item() == torch.inf
+
+
+def test_the_kl_of_a_choice_by_hand_and_of_two_tokens_is_the_whole_kl() -> None:
+    p, q = torch.tensor([[0.5, 0.5]]), torch.tensor([[0.25, 0.75]])
+    by_hand = 0.5 * log(2) + 0.5 * log(2 / 3)
+    torch.testing.assert_close(kl_of_choice(p.log(), q.log()), torch.full((1, 2), by_hand))
+    torch.testing.assert_close(kl(p.log(), q.log()), torch.tensor([by_hand]))
+
+
+def test_the_kl_of_a_choice_is_a_lower_bound_and_0_at_certainty(logits: torch.Tensor, reference: torch.Tensor) -> None:
+    logp = logits.detach().log_softmax(-1)
+    choice = kl_of_choice(logp, reference)
+    assert (choice > 0).all()
+    assert (choice < kl(logp[None], reference[None])).all()
+    sure = torch.zeros(1, requires_grad=True)
+    kl_of_choice(sure, torch.zeros(1)).backward()
+    assert sure.grad is not None
+    assert sure.grad.isfinite().all()

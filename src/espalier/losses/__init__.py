@@ -10,7 +10,7 @@ from espalier.losses.advantages import (
     length_adaptive,
 )
 from espalier.losses.categorical import Support, cross_entropy, expected_value, hl_gauss, project, two_hot
-from espalier.losses.divergences import k1, k2, k3, kl
+from espalier.losses.divergences import k1, k2, k3, kl, kl_of_choice
 from espalier.losses.dueling import conservative_backup, dueling, recovered_rewards
 from espalier.losses.implicit import outcome_ce, token_rewards
 from espalier.losses.matching import f_sft
@@ -49,6 +49,7 @@ __all__ = [
     "k2",
     "k3",
     "kl",
+    "kl_of_choice",
     "leave_one_out",
     "length_adaptive",
     "logistic",

@@ -44,3 +44,14 @@ def kl(
     impossible = log_p == -torch.inf
     difference = log_p.masked_fill(impossible, 0.0) - log_q.masked_fill(impossible, 0.0)
     return (log_p.exp() * difference).sum(-1)
+
+
+def kl_of_choice(logprobs: Float[Tensor, "items"], reference: Float[Tensor, "items"]) -> Float[Tensor, "items"]:
+    """`p log(p/q) + (1-p) log((1-p)/(1-q))`: the exact KL of writing this token rather than any other, in nats.
+
+    Never more than that of the whole distributions (data processing), and equal to it where there are two tokens. It
+    takes a log-prob of each policy and nothing of the other tokens, and holds whoever wrote the token.
+    """
+    eps = torch.finfo(logprobs.dtype).eps
+    rest, other = (torch.log(-torch.expm1(found.clamp(max=-eps))) for found in (logprobs, reference))
+    return logprobs.exp() * (logprobs - reference) + rest.exp() * (rest - other)

@@ -2,7 +2,7 @@
 
 Wang et al. 2024 (arXiv 2412.16145). The soft Bellman equation `V(s) = r + V(s') - beta * log(policy / reference)(a|s)`,
 summed from a state to the end, has a residual that is 0 at the optimum for every logged response, whoever wrote it, so
-neither pairs nor new samples are needed. Its square trains the value model (equation 6) and the policy (equation 7);
+neither pairs nor new samples are needed. Its square trains the value model and the policy (section 4.1);
 each holds the other's part constant, and the policy loss also the log-ratios of all later actions.
 """
 
@@ -27,7 +27,7 @@ class Oreo(NamedTuple):
 def oreo(values: Steps, logratios: Steps, rewards: Steps, mask: Bool[Tensor, "responses steps"], beta: float) -> Oreo:
     """The squared residuals of soft Bellman consistency, for the value model and for the policy.
 
-    The paper adds a KL to the reference to the policy's loss (its equation 8); that is a term of its own here.
+    The paper adds a KL to the reference to the policy's loss; that is a term of its own here, `kl` or `kl_of_choice`.
 
     Args:
         values: V of the state before each action.

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from espalier.errors import TrainingError
 from espalier.losses import Unit
 from espalier.models import Packed
 from espalier.models.budget import fill
-from espalier.trees import Node, Tree
+from espalier.trees import Forest, Node, Tree
 
 
 @dataclass(slots=True)
@@ -103,6 +104,18 @@ def leaf_scores(packed: Packed, name: str) -> tuple[Float[Tensor, "leaves"], Boo
         torch.tensor([0.0 if value is None else value for value in values]),
         torch.tensor([value is not None for value in values], dtype=torch.bool),
     )
+
+
+def with_outcomes(forest: Forest, by: str) -> Forest:
+    """The prompts, each one tree, of which some response has the score that is its outcome or reward.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    kept = forest.merge().filter(lambda tree: any(leaf.value(by) is not None for leaf in tree.leaves()))
+    if not len(kept):
+        raise TrainingError(f"no response has a score {by!r}; name the one to learn from with recipe.by")
+    return kept
 
 
 def micro_batches(trees: Sequence[Tree], tokens: int) -> list[list[Tree]]:

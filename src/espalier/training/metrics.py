@@ -95,6 +95,25 @@ METRICS: dict[str, Metric] = {
         "reward^2/token",
         "falls",
     ),
+    "oreo_kl": Metric(
+        "how far the policy is from the reference, on the logged responses",
+        "KL of writing their token rather than any other",
+        "nats/token",
+        "grows slowly",
+    ),
+    "td_error": Metric(
+        "how far the Q-function is from what it will say one token later",
+        "(Q(s, a) - r - gamma Q(s', the pre-trained token))^2",
+        "reward^2/token",
+        "falls",
+    ),
+    "regret": Metric(
+        "how far right tokens stand below the best one",
+        "V(s) - Q(s, a) on right responses",
+        "reward/token",
+        "falls to 0",
+    ),
+    "right_nll": Metric("how unlikely right responses are", "-log pi on right responses", "nats/token", "falls"),
     "dpo": Metric(
         "how far pairs are from where the chosen preference loss wants them",
         "the loss of recipe.loss; for dpo -log sigmoid(beta * margin)",

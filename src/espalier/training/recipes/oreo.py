@@ -1,7 +1,8 @@
 """OREO: policy and value model from logged responses with outcomes, no pairs (Wang et al. 2024, arXiv 2412.16145).
 
-Left out of the paper's form: its KL to the reference beside the policy's loss, whose optimum without it is the tilted
-reference already, and its losses over steps and whole responses.
+The KL to the reference beside the policy's loss is, in the paper, that of the whole next-token distribution. Here it is
+that of the choice between the token that was written and any other, which is never more, and which the log-probs of the
+responses tell. Left out: the paper's losses over steps and whole responses.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from espalier.errors import TrainingError
-from espalier.losses import Term, oreo
+from espalier.losses import Term, kl_of_choice, oreo
 from espalier.models import Outputs, Packed
-from espalier.training.batch import Batch, leaf_scores, paths
+from espalier.training.batch import Batch, leaf_scores, paths, with_outcomes
 from espalier.training.recipe import Frozen, Recipe
 from espalier.trees import Forest
 
@@ -26,6 +26,7 @@ class OREO(Recipe):
     head: ClassVar = "value"
     by: str = Field("label", description="the score of a response that is its reward")
     beta: float = Field(0.03, gt=0, description="how closely to stay at the reference: reward per nat")
+    alpha: float = Field(0.01, ge=0, description="weight of the KL to the reference")
     value_scale: float = Field(1.0, gt=0, description="weight of the value model's loss")
 
     @property
@@ -33,10 +34,7 @@ class OREO(Recipe):
         return True
 
     def select(self, forest: Forest) -> Forest:
-        kept = forest.merge().filter(lambda tree: any(leaf.value(self.by) is not None for leaf in tree.leaves()))
-        if not len(kept):
-            raise TrainingError(f"no response has a score {self.by!r}; name the reward's score with recipe.by")
-        return kept
+        return with_outcomes(forest, self.by)
 
     def batch(self, packed: Packed, frozen: Frozen) -> Batch:
         outcome, known = leaf_scores(packed, self.by)
@@ -51,9 +49,12 @@ class OREO(Recipe):
         assert outputs.logprobs is not None
         index, mask, rewards = (batch.streams[name] for name in ("index", "mask", "rewards"))
         values = outputs.value("value")[batch.packed.predictors]
-        logratios = outputs.logprobs - batch.streams["reference"]
+        reference = batch.streams["reference"]
+        logratios = outputs.logprobs - reference
         found = oreo(values[index], logratios[index], rewards, mask, self.beta)
+        divergence = kl_of_choice(outputs.logprobs, reference)[index]
         return {
             "oreo_policy": Term(found.policy.flatten(), "token"),
             "oreo_value": Term(found.value.flatten(), "token", self.value_scale),
+            "oreo_kl": Term(torch.where(mask, divergence, 0.0).flatten(), "token", self.alpha),
         }

@@ -16,7 +16,7 @@ from espalier.errors import TrainingError
 from espalier.losses import Support, Term, bce, cross_entropy, hl_gauss, mse, two_hot
 from espalier.models import Outputs, Packed
 from espalier.models.heads import Link
-from espalier.training.batch import Batch, Paths, leaf_scores, paths
+from espalier.training.batch import Batch, Paths, leaf_scores, paths, with_outcomes
 from espalier.training.recipe import Frozen, Recipe
 from espalier.trees import Forest
 
@@ -49,10 +49,7 @@ class Value(Recipe):
         return False
 
     def select(self, forest: Forest) -> Forest:
-        together = forest.merge()
-        kept = together.filter(lambda tree: any(leaf.value(self.by) is not None for leaf in tree.leaves()))
-        if not len(kept):
-            raise TrainingError(f"no response has a score {self.by!r}; name the outcome's score with recipe.by")
+        kept = with_outcomes(forest, self.by)
         outcomes = [value for leaf in kept.leaves() if (value := leaf.value(self.by)) is not None]
         if self.loss == "bce" and not all(0 <= outcome <= 1 for outcome in outcomes):
             raise TrainingError(f"{self.by!r} has values outside [0, 1]; use recipe.loss=mse")
