@@ -25,7 +25,7 @@ _HOMES: dict[str, str] = {
     **dict.fromkeys(("StepBeam", "Strategy", "WeightedVote", "Budget", "Limits"), "espalier.search"),
     **dict.fromkeys(("MCTS", "DiverseTreeSearch", "ParticleFilter", "TreeSampling"), "espalier.search"),
     **dict.fromkeys(("DPO", "GRPO", "PPO", "SFT", "OnlineDPO", "Reward", "Value"), "espalier.training"),
-    **dict.fromkeys(("OREO", "Critic", "Implicit", "Process"), "espalier.training"),
+    **dict.fromkeys(("BCoder", "OREO", "Critic", "Implicit", "Process"), "espalier.training"),
     **dict.fromkeys(("Run", "Training", "train"), "espalier.training"),
     **dict.fromkeys(("accuracy", "audit_scorer", "compare", "compare_strategies"), "espalier.audit"),
 }

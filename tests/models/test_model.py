@@ -95,3 +95,10 @@ def test_only_what_is_asked_for_is_computed(build, trees):
     assert out.logprobs is None
     assert out.entropy.shape == packed.targets.shape
     assert out.heads == {}
+
+
+def test_log_probs_of_other_tokens_are_of_the_same_places(build, trees):
+    model, packed = build("gpt2"), pack(trees)
+    best = model(packed, top=2).top
+    for place in (0, 1):
+        torch.testing.assert_close(model(packed, tokens=best[1][:, place]).logprobs, best[0][:, place])

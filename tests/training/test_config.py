@@ -51,6 +51,6 @@ def test_a_broken_toml_file_is_named_with_its_line(tmp_path):
 
 def test_each_recipe_has_its_own_name():
     assert sorted(RECIPES) == [
-        *("critic", "dpo", "grpo", "implicit", "online-dpo", "oreo", "ppo"),
+        *("b-coder", "critic", "dpo", "grpo", "implicit", "online-dpo", "oreo", "ppo"),
         *("process", "reward", "sft", "value"),
     ]

@@ -16,6 +16,7 @@ from espalier.training import (
     OREO,
     PPO,
     SFT,
+    BCoder,
     Critic,
     Implicit,
     Online,
@@ -55,7 +56,7 @@ OFFLINE = [SFT(), Reward(), Reward(by="label"), Value(), Value(loss="mse"), DPO(
 VALUES = [
     *(Value(loss=loss, bins=9) for loss in ("two_hot", "hl_gauss", "c51")),
     *(Process(label=label) for label in ("soft", "binary", "advantage")),
-    *(Critic(), Implicit(beta=0.5), OREO(beta=0.5)),
+    *(Critic(), Implicit(beta=0.5), OREO(beta=0.5), BCoder(scale=0.5)),
     PPO(n=3, max_tokens=8, missing_limit=0.5, critic_lam=1.0, alpha=0.3),
 ]
 ONLINE = [
@@ -84,7 +85,7 @@ def gradient(recipe, model, forest, micro_tokens):
                 parameter.add_(0.02 * torch.randn_like(parameter))
     reference = make_reference(model, initial, training, recipe.temperature)
     if initial is not None and not online:
-        ReferenceLogProbs(initial, "initial", tokens=micro_tokens).score(selected)
+        ReferenceLogProbs(initial, "initial", tokens=micro_tokens, greedy=recipe.greedy).score(selected)
         reference = partial(stored_logprobs, name="initial")
     actor = Actor(LocalEngine(model), Brevity())
     loop = Loop(recipe, model, selected, training, 1, make_optimizer(model, training), reference, actor)

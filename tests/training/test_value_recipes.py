@@ -10,7 +10,7 @@ from espalier.errors import TrainingError
 from espalier.losses import two_hot
 from espalier.models import encode, load, pack
 from espalier.scorers import ValueScorer
-from espalier.training import OREO, PPO, Critic, Process, Training, Value, train
+from espalier.training import OREO, PPO, BCoder, Critic, Process, Training, Value, train
 from espalier.training.prepare import prepare
 from espalier.training.recipe import Frozen
 from espalier.trees import Forest, Node, Score, Tree
@@ -121,4 +121,41 @@ def test_oreo_raises_what_was_right_and_saves_its_value_head_with_the_policy(tin
         gained = packed.leaf_sums(run.model(packed).logprobs) - before
     right, wrong = means(gained.tolist(), labels)
     assert right > wrong + 1
+    assert "value" in load(tmp_path / "run" / "model").heads
+
+
+def test_b_coder_backs_up_the_q_of_the_pretrained_models_next_token_and_at_the_end_the_outcome(tiny):
+    model, recipe = tiny(), BCoder(scale=0.5, gamma=0.9)
+    model.add_head("value", link="real")
+    torch.nn.init.normal_(model.heads["value"].weight)
+    root = Node("1+1=\n", "prompt")
+    root.add(Node("#2", "human", stop="eos", scores={"label": Score(1.0)}))
+    packed = pack(prepare(Forest([Tree(root)]), model))
+    pretrained = torch.arange(len(packed.targets)) + 3
+    with torch.no_grad():
+        frozen = Frozen(lambda packed, **wanted: model(packed, **wanted), lambda _: pretrained.float())
+        batch = recipe.batch(packed, frozen)
+        outputs = model(packed, heads=("value",), top=model.hf.config.vocab_size)
+    logprobs, ids = outputs.top
+    q = outputs.value("value")[packed.predictors] + 0.5 * (logprobs[ids == pretrained[:, None]] - logprobs[:, 0])
+    torch.testing.assert_close(batch.streams["targets"], torch.cat([0.9 * q[1:], torch.ones(1)]))
+
+
+def test_b_coder_learns_outcomes_as_q_and_raises_what_was_right(tiny, judged, tmp_path):
+    model, recipe = tiny(), BCoder(scale=0.2)
+    encode(judged, model.tokenizer)
+    packed = pack(judged)
+    labels = [packed.nodes[i].value("label") for i in packed.leaves.tolist()]
+    with torch.no_grad():
+        before = packed.leaf_sums(model(packed).logprobs)
+    run = train(recipe, model, judged, settings(steps=60), out=tmp_path / "run")
+    with torch.no_grad():
+        outputs = run.model(packed, heads=("value",), top=1)
+    right, wrong = means((packed.leaf_sums(outputs.logprobs) - before).tolist(), labels)
+    assert right > wrong + 1
+    q, values = recipe.q(outputs, packed)
+    assert (q <= values + 1e-6).all()
+    ends = torch.searchsorted(packed.targets, packed.last[packed.leaves])
+    right, wrong = means(q[ends].tolist(), labels)
+    assert right > wrong + 0.3
     assert "value" in load(tmp_path / "run" / "model").heads

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from espalier.trees import Forest
 
 RecipeName = Literal[
-    "sft", "reward", "value", "critic", "process", "implicit", "dpo", "oreo", "online-dpo", "grpo", "ppo"
+    "sft", "reward", "value", "critic", "process", "implicit", "dpo", "oreo", "b-coder", "online-dpo", "grpo", "ppo"
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -141,6 +141,7 @@ class Model(nn.Module):
         entropy: bool = False,
         top: int = 0,
         temperature: float = 1.0,
+        tokens: Int[Tensor, "targets"] | None = None,
         detached: bool = False,
         layout: Layout | None = None,
     ) -> Outputs:
@@ -151,6 +152,7 @@ class Model(nn.Module):
             entropy: also the entropy at each target.
             top: also this many of the likeliest tokens at each target.
             temperature: divides the logits.
+            tokens: the log-probs of these are given, not those of the targets; what stands before each is as it was.
             detached: no gradient flows from the heads into the model that they stand on.
             layout: "tree" runs shared prefixes once, "padded" each path as a row; None takes the tree where the
                 model's layers can, and says once where they cannot.
@@ -164,7 +166,7 @@ class Model(nn.Module):
         hidden = self.hidden(packed, layout)
         found, spread, best = None, None, None
         if logprobs or entropy or top:
-            found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top)
+            found, spread, best = self._logprobs(hidden, packed, temperature, entropy, top, tokens)
         seen = hidden.detach() if detached else hidden
         values = {name: self._head(name, seen) for name in heads}
         return Outputs(found if logprobs else None, spread, values, best, {name: self.link(name) for name in heads})
@@ -189,14 +191,14 @@ class Model(nn.Module):
         save(self, Path(folder), kind)
 
     def _logprobs(
-        self, hidden: Tensor, packed: Packed, temperature: float, entropy: bool, top: int
+        self, hidden: Tensor, packed: Packed, temperature: float, entropy: bool, top: int, tokens: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Top | None]:
         layer = output_layer(self.hf)
         if not self._checked:
             check_logits(self.hf)
             self._checked = True
         states = hidden.index_select(0, packed.predictors)
-        ids = packed.token_ids[packed.targets]
+        ids = packed.token_ids[packed.targets] if tokens is None else tokens
         rule = logit_rule(self.hf, temperature)
         return logprobs(states, ids, layer.weight, layer.bias, rule, entropy=entropy, top=top)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -24,17 +25,21 @@ from espalier.trees import Forest, Ledger, Node, Tree, put_stream, read_stream
 _TOGETHER = 256  # trees among which packs are filled
 
 
-def stream_name(model: Model, precision: Precision, temperature: float = 1.0, *, adapter: bool = True) -> str:
+def stream_name(
+    model: Model, precision: Precision, temperature: float = 1.0, *, adapter: bool = True, greedy: bool = False
+) -> str:
     """The name that a model's log-probs have by themselves: equal names mean equal numbers, up to rounding.
 
-    It holds a digest of weights, config and tokenizer, the precision of matrix products, and the temperature.
+    It holds a digest of weights, config and tokenizer, the precision of matrix products, and the temperature, and says
+    whether it is the log-probs or the likeliest tokens.
 
     >>> from espalier.models import from_config, train_tokenizer
     >>> config = {"model_type": "gpt2", "n_embd": 8, "n_layer": 1, "n_head": 1}
     >>> stream_name(from_config(config, train_tokenizer(["ab"], kind="char")), "fp32").split(":")[2:]
     ['fp32', 't=1']
     """
-    return f"logprobs:{model_digest(model, adapter=adapter)}:{precision}:t={temperature:g}"
+    what = "greedy" if greedy else "logprobs"
+    return f"{what}:{model_digest(model, adapter=adapter)}:{precision}:t={temperature:g}"
 
 
 def lacking(tree: Tree, name: str, targets: Callable[[Node], bool]) -> list[Node]:
@@ -57,6 +62,7 @@ class ReferenceLogProbs:
         adapter: False for the model with its adapter switched off.
         tokens: trees share a pass up to this many tokens; a larger tree has one of its own.
         precision: of matrix products; "auto" is what training chooses on the same machine.
+        greedy: write the id of the token that the model finds likeliest at each place, not a log-prob.
     """
 
     def __init__(
@@ -69,11 +75,12 @@ class ReferenceLogProbs:
         adapter: bool = True,
         tokens: int = 3072,
         precision: Setting = "auto",
+        greedy: bool = False,
     ) -> None:
         self.model, self.targets, self.temperature = model, targets, temperature
-        self.adapter, self.tokens = adapter, tokens
+        self.adapter, self.tokens, self.greedy = adapter, tokens, greedy
         self.precision = resolve_precision(precision, model)
-        self.name = name or stream_name(model, self.precision, temperature, adapter=adapter)
+        self.name = name or stream_name(model, self.precision, temperature, adapter=adapter, greedy=greedy)
         self.spent = Ledger()
         self._weights = Weights.of(model)
 
@@ -111,21 +118,19 @@ class ReferenceLogProbs:
 
     def _annotate(self, trees: Sequence[Tree], originals: dict[Node, Node]) -> None:
         packed = pack(trees, targets=originals.__contains__, device=self.model.device)
-        for copy, values in zip(packed.nodes, self._logprobs(packed), strict=True):
+        for copy, values in zip(packed.nodes, self._numbers(packed), strict=True):
             if copy in originals:
                 unpredicted = len(copy.token_ids or ()) - len(values)  # the first token of a text
                 put_stream(originals[copy], self.name, np.pad(values, (unpredicted, 0), constant_values=np.nan))
         self.spent += Ledger(scored=len(packed.token_ids))
 
-    def _logprobs(self, packed: Packed) -> list[np.ndarray]:
-        """For each segment, the log-probs of its targets."""
+    def _numbers(self, packed: Packed) -> list[np.ndarray]:
+        """For each segment, the log-probs of its targets, or the likeliest tokens."""
         products = matrix_products(self.precision, self.model.device)
-        with torch.inference_mode(), evaluating(self.model), products:
-            if self.adapter:
-                found = self.model(packed, temperature=self.temperature).logprobs
-            else:
-                with self.model.reference():
-                    found = self.model(packed, temperature=self.temperature).logprobs
+        as_it_started = nullcontext() if self.adapter else self.model.reference()
+        with torch.inference_mode(), evaluating(self.model), products, as_it_started:
+            outputs = self.model(packed, temperature=self.temperature, top=int(self.greedy))
+        found = outputs.top[1][:, 0] if self.greedy else outputs.logprobs
         counts = torch.bincount(packed.target_segment, minlength=len(packed.nodes)).tolist()
         return [part.numpy().copy() for part in found.float().cpu().split(counts)]
 

@@ -80,11 +80,14 @@ def reference_stream(
         adapter=adapter,
         tokens=training.micro_tokens,
         precision=training.precision,
+        greedy=recipe.greedy,
     )
     lacking = sum(bool(judge.lacking(tree)) for tree in forest)
     if kept and not lacking:
         return kept
-    if kept and (mine := stream_name(model, judge.precision, recipe.temperature, adapter=adapter)) != kept:
+    if kept and kept != (
+        mine := stream_name(model, judge.precision, recipe.temperature, adapter=adapter, greedy=recipe.greedy)
+    ):
         raise TrainingError(
             f"{path}: lacks the reference's log-probs for {lacking} trees, and this model ({mine}) is not the one that "
             f"the run began with ({kept}): pass that model and the same data, or start a new run"

@@ -30,7 +30,8 @@ class Frozen:
 
     Attributes:
         forward: the model as it is now.
-        reference: log-probs [targets] under the reference policy; only for a recipe with `needs_reference`.
+        reference: log-probs [targets] under the reference policy, or the ids of its likeliest tokens; only for a recipe
+            with `needs_reference`.
     """
 
     forward: Callable[..., Outputs]
@@ -59,6 +60,7 @@ class Recipe(Strict):
         saves: what kind of model comes out.
         entropy, top: what its terms want of each target beside the log-prob; see `Model.forward`.
         detached: whether the head alone learns, and the model that it stands on stays as it is.
+        greedy: whether it asks its reference for the likeliest token at each target, not for the log-prob there.
     """
 
     key: ClassVar[str]
@@ -67,6 +69,7 @@ class Recipe(Strict):
     entropy: ClassVar[bool] = False
     top: ClassVar[int] = 0
     detached: ClassVar[bool] = False
+    greedy: ClassVar[bool] = False
 
     @property
     def link(self) -> Link:

@@ -1,6 +1,7 @@
 """The built-in recipes, by the name that configs and the command line use."""
 
 from espalier.training.recipe import Recipe
+from espalier.training.recipes.b_coder import BCoder
 from espalier.training.recipes.dpo import DPO
 from espalier.training.recipes.grpo import GRPO
 from espalier.training.recipes.implicit import Implicit
@@ -13,10 +14,11 @@ from espalier.training.recipes.sft import SFT
 from espalier.training.recipes.value import Critic, Value
 
 RECIPES: dict[str, type[Recipe]] = {
-    recipe.key: recipe for recipe in (SFT, Reward, Value, Critic, Process, Implicit, DPO, OREO, OnlineDPO, GRPO, PPO)
+    recipe.key: recipe
+    for recipe in (SFT, Reward, Value, Critic, Process, Implicit, DPO, OREO, BCoder, OnlineDPO, GRPO, PPO)
 }
 
 __all__ = [
     *("DPO", "GRPO", "OREO", "PPO", "RECIPES", "SFT"),
-    *("Critic", "Implicit", "OnlineDPO", "Process", "Reward", "Value"),
+    *("BCoder", "Critic", "Implicit", "OnlineDPO", "Process", "Reward", "Value"),
 ]
