@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from espalier.worlds.programs import INSTRUCTIONS, Task, compiles, cost, execute
+from espalier.worlds.programs import INSTRUCTIONS, Task, compiles, cost, execute, stack
 
 
 def test_programs_of_one_task_differ_in_cost() -> None:
@@ -25,3 +25,10 @@ def test_what_does_not_compile_passes_nothing() -> None:
     assert Task("xx*").passed("x") == pytest.approx(2 / 5)
     with pytest.raises(ValueError, match="'\\+' does not compile"):
         execute("+", 1)
+
+
+def test_the_beginning_of_a_program_leaves_what_it_pushed() -> None:
+    assert [stack(beginning, 3) for beginning in ("", "x", "x1", "x1+", "x1+x*")] == [[], [3], [3, 1], [4], [12]]
+    for broken in ("x+", "x?"):
+        with pytest.raises(ValueError, match="cannot run"):
+            stack(broken, 3)

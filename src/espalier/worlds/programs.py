@@ -44,14 +44,28 @@ def execute(program: str, x: int) -> int:
     """
     if not compiles(program):
         raise ValueError(f"{program!r} does not compile")
-    stack: list[int] = []
-    for instruction in program:
+    return stack(program, x)[0]
+
+
+def stack(beginning: str, x: int) -> list[int]:
+    """What stands on the stack after these instructions, the first of a program.
+
+    >>> stack("xx*1", 5)
+    [25, 1]
+
+    Raises:
+        ValueError: an instruction is unknown, or takes from an empty stack.
+    """
+    numbers: list[int] = []
+    for instruction in beginning:
+        if instruction not in COSTS or (instruction in "+*" and len(numbers) < 2):
+            raise ValueError(f"{beginning!r} cannot run: {instruction!r} on {numbers}")
         if instruction in "+*":
-            second, first = stack.pop(), stack.pop()
-            stack.append(first + second if instruction == "+" else first * second)
+            second, first = numbers.pop(), numbers.pop()
+            numbers.append(first + second if instruction == "+" else first * second)
         else:
-            stack.append(x if instruction == "x" else 1)
-    return stack[0]
+            numbers.append(x if instruction == "x" else 1)
+    return numbers
 
 
 def cost(program: str) -> int:
