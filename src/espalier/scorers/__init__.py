@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from espalier.scorers.models import ImplicitReward, ModelScorer, RewardScorer, ValueScorer
     from espalier.scorers.reference import ReferenceLogProbs, stream_name
     from espalier.scorers.tokens import TokenView
+    from espalier.scorers.tool_augmented import Rating, ToolAugmented
     from espalier.scorers.tool_calls import ToolCallReward
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "MissingRateError",
     "ModelScorer",
     "NumericMatch",
+    "Rating",
     "ReferenceLogProbs",
     "RewardScorer",
     "RunTime",
@@ -41,6 +43,7 @@ __all__ = [
     "SteppedReward",
     "Steps",
     "TokenView",
+    "ToolAugmented",
     "ToolCallReward",
     "UnitTests",
     "ValueScorer",
@@ -65,6 +68,8 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module("espalier.scorers.reference"), name)
     if name in ("RunTime", "SteppedReward", "UnitTests", "pass_matrix"):
         return getattr(import_module("espalier.scorers.code"), name)
+    if name in ("Rating", "ToolAugmented"):
+        return getattr(import_module("espalier.scorers.tool_augmented"), name)
     if name == "ToolCallReward":
         return import_module("espalier.scorers.tool_calls").ToolCallReward
     if name == "TokenView":
