@@ -1,90 +1,123 @@
-"""Ranked by what execution says, a few sampled programs teach a model to write faster ones."""
+"""Ranked by what execution says, a few candidates teach a model to write faster programs."""
 
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 from torch import Tensor
 
-from espalier.exact import Tabular
-from espalier.losses import nll, ppo_clip
+from espalier.losses import mse, nll, ppo_clip
 from espalier.losses.preference import rrhf
-from espalier.worlds.programs import Task, compiles, cost
+from espalier.worlds.programs import cost
 from papers import Less, Paper
-from papers.search._programs import language, passing
+from papers.search._rewriting import LANGUAGE, RUNS, Network, law, paths, tasks, token_logprobs, write
 
 PAPER = Paper(
     id="P133",
     title="Leveraging Reinforcement Learning and Large Language Models for Code Optimization",
-    claim="RRHF on sampled rewrites, ranked by a reward of unit tests and run time, makes a model write optimised "
+    claim="RRHF on candidates ranked by a reward of unit tests and run time makes a fine-tuned model write optimised "
     "programs more often, and faster ones, than supervised fine-tuning, in fewer training steps than PPO takes",
-    measured="8 slow stack programs to be rewritten in up to 5 instructions; the start is right a third of the time, "
-    "slow rather than fast; 20 steps of 2 updates on 16 new samples a task, scored by tests and time: RRHF, the "
-    "likelihood of those that pass (SFT), that of the best alone, PPO. Exact chance of a right program at least a "
-    "tenth faster than what it replaces, and mean speed-up (1 for what is wrong or slower)",
+    measured="slow stack programs to be rewritten in up to 5 instructions; a network fine-tuned on a faster rewrite of "
+    "each of 128 goes on for 20 steps of 3 updates: RRHF on 2 samples, the greedy one and that rewrite, scored as in "
+    "the paper (0, 1 compiles, 1.3 right, 2 faster); the same rewrites alone (SFT); the best of the four alone; PPO on "
+    "4 samples with a critic that starts from nothing. On 192 programs never seen: exact chance of a right rewrite at "
+    "least a tenth faster, and mean speed-up (1 for what is wrong or slower)",
     rule=[
         Less("optimised, start", "optimised, RRHF"),
         Less("optimised, SFT", "optimised, RRHF"),
         Less("speed-up, SFT", "speed-up, RRHF"),
         Less("optimised, PPO", "optimised, RRHF"),
     ],
-    seeds=16,
-    tried="RRHF against supervised fine-tuning is clear; against PPO it is not: -0.016 [-0.064, 0.033] more "
-    "optimised programs after 20 steps on 16 seeds, -0.021 [-0.049, 0.006] on 40, so in as many steps it does "
-    "about as well, not better. Before the counted run, on development seeds and with 40 steps, all but PPO "
-    "trained on 16 samples of the start alone: RRHF 0.07 to 0.23 optimised, SFT 0.03 to 0.10, PPO with its 640 "
-    "new samples 0.75 to 0.92; then the testbed was changed so that all draw new samples, and the steps to 20. "
-    "The ranking term does not earn its place: the likelihood of the best alone, the other half of the loss, "
-    "gives 0.45 optimised and 0.85 right where RRHF gives 0.35 and 0.68 (40 seeds); we think because the hinge "
-    "also pushes down right programs that are merely slower.",
+    seeds=8,
+    tried="RRHF makes optimised programs likelier than going on with fine-tuning by 0.016 [0.001, 0.031], but not "
+    "faster ones (-0.015 [-0.083, 0.053]), and PPO in as many steps and passes is ahead by 0.017 [0.003, "
+    "0.031]. The ranking adds nothing to the likelihood of the best candidate (0.645 against 0.640). From a "
+    "weak start (0.07 optimised, 2 development seeds), where PPO sees few successes, RRHF (0.20) is ahead of "
+    "PPO (0.13) and behind fine-tuning (0.33); from 0.53 it is 0.60, PPO 0.67, fine-tuning 0.58; so no start "
+    "shows both. The likelihood a token, as the authors' code has it, in place of the sum changes nothing "
+    "(0.661, 2 seeds). Of the paper we could read the abstract and its authors' code, which has no PPO: the "
+    "comparison with PPO comes from our index. One counted run. On a former testbed (8 tasks in a table, none "
+    "held out, 16 new samples a task, no human rewrite, a reward that falls with time) RRHF optimised 0.30 more "
+    "often than the likelihood of what passes, and -0.016 [-0.064, 0.033] (16 seeds) and -0.021 [-0.049, 0.006] "
+    "(40) more often than PPO; there the best alone gave 0.45, RRHF 0.35.",
 )
 
-TASKS = [Task(slow) for slow in ("x1*", "11*", "11+x*", "x1*1+", "xx*1*", "x1*x+", "11*1+", "x11*+")]
-LANGUAGE, SAMPLES, STEPS = language(5), 16, 20
+LEARNED, HELD_OUT, PRETRAINING, STEPS, UPDATES = 128, 192, 210, 20, 3
+RATE = 1e-3
 
 
 def measure(seed: int, smoke: bool) -> dict[str, float]:
-    steps = 5 if smoke else STEPS
-    right = passing(LANGUAGE, TASKS)
-    costs = torch.tensor([float(cost(text)) for text in LANGUAGE.strings]).double()
-    speed = torch.tensor([[float(cost(task.reference))] for task in TASKS]).double() / costs.clamp(min=1)
-    broken = torch.tensor([float(not compiles(text)) for text in LANGUAGE.strings]).double()
-    reward = right * speed - broken
-    slow = (right * (0.2 * costs).exp()).clamp_min(1e-12)
-    random = Tabular.random(LANGUAGE, seed)().detach().exp()
-    start = Tabular.of(LANGUAGE, (slow / slow.sum(1, keepdim=True) / 3 + random * 2 / 3).log())
+    pretraining, steps = (20, 2) if smoke else (PRETRAINING, STEPS)
+    draws = torch.Generator().manual_seed(seed)
+    texts, right = tasks()
+    costs = torch.tensor([float(cost(text)) for text in LANGUAGE.strings]).clamp(min=1)
+    speed = torch.tensor([[float(cost(text))] for text in texts]) / costs
+    faster = right * (speed > 1)
+    level = torch.where(faster > 0, 2.0, torch.where(right > 0, 1.3, RUNS.float()))
+    order = faster.any(1).nonzero()[:, 0]
+    order = order[torch.randperm(len(order), generator=draws)]
+    learned, held = order[:LEARNED], order[LEARNED:][:HELD_OUT]
+    target = torch.multinomial(faster[learned], 1, generator=draws)
     sizes = LANGUAGE.paths[2].sum(-1)
 
-    def trained(loss: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """The law after so many steps of a loss of the samples, their log-probs and those when they were drawn."""
-        policy, draws = Tabular(LANGUAGE, start.logits), torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.Adam(policy.parameters(), 0.05)
-        for _ in range(steps):
-            old = policy().detach()
-            drawn = torch.multinomial(old.exp(), SAMPLES, replacement=True, generator=draws)
-            for _ in range(2):
+    def mixed(policy: Network) -> Tensor:
+        greedy = write(policy, learned, 1, draws, temperature=0.0)
+        return torch.cat([write(policy, learned, 2, draws), greedy, target], 1)
+
+    def ranked(policy: Network, drawn: Tensor) -> Tensor:
+        total = token_logprobs(policy, learned, drawn).sum(-1)
+        reward = level[learned].gather(1, drawn)
+        return rrhf(total / sizes[drawn], total, reward, torch.ones_like(drawn, dtype=torch.bool)).mean()
+
+    def tuned(policy: Network, drawn: Tensor) -> Tensor:
+        return nll(token_logprobs(policy, learned, target).sum(-1)).mean()
+
+    def best(policy: Network, drawn: Tensor) -> Tensor:
+        chosen = drawn.gather(1, level[learned].gather(1, drawn).argmax(1, keepdim=True))
+        return nll(token_logprobs(policy, learned, chosen).sum(-1)).mean()
+
+    def trained(start: Network, loss: Callable[[Network, Tensor], Tensor], rounds: int, rate: float) -> Network:
+        policy = deepcopy(start)
+        optimiser = torch.optim.Adam(policy.parameters(), rate)
+        for _ in range(rounds):
+            drawn = mixed(policy)
+            for _ in range(UPDATES):
                 optimiser.zero_grad()
-                loss(drawn, policy().gather(1, drawn), old.gather(1, drawn)).backward()
+                loss(policy, drawn).backward()
                 optimiser.step()
-        return policy().detach()
+        return policy
 
-    def ranked(drawn: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        return rrhf(new / sizes[drawn], new, reward.gather(1, drawn), torch.ones_like(drawn, dtype=torch.bool)).mean()
+    def ppo(start: Network, rounds: int) -> Network:
+        policy, critic = deepcopy(start), Network(1, seed + 1)
+        optimiser = torch.optim.Adam([*policy.parameters(), *critic.parameters()], RATE)
+        for _ in range(rounds):
+            drawn = write(policy, learned, 4, draws)
+            before, _, there = paths(drawn)
+            old = token_logprobs(policy, learned, drawn).detach()
+            reward = level[learned].gather(1, drawn)[..., None].expand(there.shape)
+            advantage = reward - critic(learned[:, None, None], before)[..., 0].detach()
+            advantage = (advantage - advantage[there].mean()) / advantage[there].std()
+            for _ in range(UPDATES):
+                optimiser.zero_grad()
+                new, value = token_logprobs(policy, learned, drawn), critic(learned[:, None, None], before)[..., 0]
+                losses = ppo_clip(new, old, advantage) + 0.5 * mse(value, reward)
+                losses[there].mean().backward()
+                optimiser.step()
+        return policy
 
-    def tuned(drawn: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        return (nll(new) * right.gather(1, drawn)).mean()
-
-    def best(drawn: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        return nll(new.gather(1, reward.gather(1, drawn).argmax(1, keepdim=True))).mean()
-
-    def ppo(drawn: Tensor, new: Tensor, old: Tensor) -> Tensor:
-        found = reward.gather(1, drawn)
-        return ppo_clip(new.flatten(), old.flatten(), (found - found.mean(1, keepdim=True)).flatten()).mean()
-
-    losses = {"RRHF": ranked, "SFT": tuned, "best alone": best, "PPO": ppo}
-    laws = {"start": start().detach(), **{name: trained(loss) for name, loss in losses.items()}}
+    start = trained(Network(LANGUAGE.tokens, seed), tuned, pretraining // UPDATES, 3 * RATE)
+    policies = {
+        "start": start,
+        "RRHF": trained(start, ranked, steps, RATE),
+        "SFT": trained(start, tuned, steps, RATE),
+        "best alone": trained(start, best, steps, RATE),
+        "PPO": ppo(start, steps),
+        "PPO, twice the steps": ppo(start, 2 * steps),
+    }
     figures = {}
-    for name, law in laws.items():
-        figures[f"right, {name}"] = float((law.exp() * right).sum(1).mean())
-        figures[f"optimised, {name}"] = float((law.exp() * right * (speed >= 1 / 0.9)).sum(1).mean())
-        figures[f"speed-up, {name}"] = float((law.exp() * (right * speed).clamp(min=1)).sum(1).mean())
+    for name, policy in policies.items():
+        chances = law(policy, held)
+        figures[f"right, {name}"] = float((chances * right[held]).sum(1).mean())
+        figures[f"optimised, {name}"] = float((chances * right[held] * (speed[held] >= 1 / 0.9)).sum(1).mean())
+        figures[f"speed-up, {name}"] = float((chances * (right * speed)[held].clamp(min=1)).sum(1).mean())
     return figures
