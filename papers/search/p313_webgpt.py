@@ -21,8 +21,8 @@ PAPER = Paper(
     "less trustworthy and are right or wrong about a fact; search, click, quote and end, 6 commands at most; an answer "
     "is worth its right quotes less its wrong ones, and what it took. Demonstrators know some facts themselves and "
     "slip; 10 demonstrations a question; 400 comparisons, the judge mistaken about a page in 1 of 10 cases, or 4 "
-    "of 10 without references; 150 steps of PPO on 16 samples a question with the best of three KL penalties. "
-    "Exact win rates on the held-out questions",
+    "of 10 without references; 150 steps of PPO on 16 samples a question with the best of three KL penalties "
+    "for the held-out questions. Exact win rates on those",
     rule=[
         Above("wins against imitation, best of 64", 0.5),
         Above("wins against people, best of 64", 0.5),
@@ -31,6 +31,11 @@ PAPER = Paper(
         Less("wins against imitation, best of 64, no references", "wins against imitation, best of 64"),
     ],
     seeds=8,
+    tried="The testbed is as first written; the rule on PPO beneath best of 64 came after two development seeds. Four "
+    "times as many steps do not help PPO (0.643 and 0.673 of wins there, for 0.651 and 0.660). Best of 64 takes 64 "
+    "times as many commands as PPO, which does about as well as best of 4. We think it gains by looking where nobody "
+    "could know that it pays and judging in hindsight: PPO on the true worth, with the least penalty, does no better "
+    "than PPO on the reward model.",
 )
 
 QUESTIONS, LOOKS, RIGHT = 24, 3, (0.15, 0.5, 0.9)
