@@ -116,21 +116,21 @@ class ToolAugmented:
                 criticised, questions = _asked(tree, leaves, self.question)
                 found.append(criticised)
                 asked += [(criticised, leaf, question) for leaf, question in questions.items()]
-        questions = [question for _, _, question in asked]
+        prefixes = [question for _, _, question in asked]
         try:
-            grown = unless_full(questions, self._ask)
+            grown = unless_full(prefixes, self._ask)
         except ModelError:  # the trees hold tokens of another tokenizer than the critic's
             for node in Forest([each.tree for each in found]).nodes():
                 node.token_ids = None
-            grown = unless_full(questions, self._ask)
+            grown = unless_full(prefixes, self._ask)
         for (criticised, leaf, question), nodes in zip(asked, grown, strict=True):
             criticised.critiques[leaf] = [_end(question.add(node)) for node in nodes]
             if not nodes:
                 _prune(question)
         return found
 
-    def _ask(self, questions: Sequence[Node]) -> list[list[Node]]:
-        return self.engine.extend(questions, self.n, self.sampling)
+    def _ask(self, prefixes: Sequence[Node]) -> list[list[Node]]:
+        return self.engine.extend(prefixes, self.n, self.sampling)
 
     def _mean(self, ends: list[Node]) -> Score:
         if not ends:
