@@ -102,7 +102,6 @@ def candidates(samples: int, draw: Sampling) -> dict[str, Strategy]:
         "particles": ParticleFilter(3 * beams, draw, potential=chance, **given),
         "mcts": MCTS(10 * samples, 3, draw, exploration=0.3, **given),
         "tree": TreeSampling(8 * samples, draw, temperature=0.2, **given),
-        "tree, deep": TreeSampling(8 * samples, draw, temperature=0.1, exponent=0.4, **given),
     }
 
 
