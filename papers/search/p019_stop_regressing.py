@@ -15,32 +15,36 @@ PAPER = Paper(
     claim="a value head trained by cross-entropy with HL-Gauss targets is more accurate than one trained by squared "
     "error where targets are noisy, and where they move as a bootstrapped target does; smoothing (HL-Gauss) helps "
     "beyond two-hot",
-    measured="noisy: Q-learning with a target network, three layers, from 50,000 steps on a grid of 8 x 8 cells, of "
-    "which one reward in 25 has 5 or -5 added: RMSE to the exact optimal values, which lie in [-1, 1]. Moving: the "
-    "paper's synthetic magnitudes, a network of four layers fitted in batches to random targets around 0, then around "
-    "8, 16, 24 and 32: RMSE to the last. Each loss at its best of three or four learning rates between 1e-4 and 1e-2",
+    measured="noisy: offline Q-learning with a target network, three layers, on 5,000 steps on a grid of 8 x 8 cells, "
+    "with uniform noise of standard deviation 1 on the rewards: RMSE to the exact optimal values, which lie in "
+    "[-1, 1]. Moving: the paper's synthetic magnitudes, such a network fitted in batches to random targets around 0, "
+    "then around 8, 16, 24 and 32: RMSE to the last. Each loss at its best of three or four learning rates between "
+    "1e-4 and 1e-2",
     rule=[
         Less("error, noisy, HL-Gauss", "error, noisy, MSE"),
         Less("error, moving, HL-Gauss", "error, moving, MSE"),
         Less("error, noisy, HL-Gauss", "error, noisy, two-hot"),
     ],
-    seeds=6,
+    seeds=8,
     tried="First with independent draws, a function of 16 features in one pass under Gaussian noise of five times its "
     "spread: over 16 seeds HL-Gauss beat two-hot by 0.009 [0.003, 0.015] of RMSE, but not squared error (-0.004 "
     "[-0.019, 0.012]), and was 0.051 [0.006, 0.097] worse where a smooth function changed nine times. Under Gaussian "
     "noise squared error is the likelihood, and nothing there is hard to fit; so the testbed was changed, not the "
-    "rule. It matters which: on the grid, on two or three other seeds, uniform noise of the same variance made no "
-    "difference in one pass (squared error 0.211, HL-Gauss 0.216), but did where 5,000 transitions were seen ten times "
-    "(0.34, 0.25). The magnitudes with full batches: 0.015 and 0.038, squared error ahead; with batches of 64: two "
-    "layers of 128, 0.16 and 0.14, three of 256, 0.106 and 0.063, four of 128, which HL-Gauss failed to fit, 0.12 "
-    "and 0.65.",
+    "rule. With rewards as noisy as in the paper's offline experiment HL-Gauss now beats squared error by 0.19 [0.08, "
+    "0.30], but two-hot does as well (-0.011 [-0.071, 0.049]), and where random targets rise it is 0.06 [0.01, 0.12] "
+    "worse than squared error at its own higher learning rate (at 1e-3 and 3e-3, on two other seeds, it was better: "
+    "0.64 and 0.14 against 1.01 and 0.33). An earlier counted run of 6 seeds, in one pass over 50,000 steps with one "
+    "reward in 25 moved by 5, and three layers of 256 for the rising targets: ahead of squared error by 0.11 [0.08, "
+    "0.15], level with two-hot (0.0005 [-0.022, 0.023]), behind by 0.21 [-0.03, 0.44] where targets rise, as on some "
+    "seeds it did not fit them. In one pass uniform noise made no difference (0.211, 0.216, two other seeds). So: "
+    "robust to noise, yes; what is missing for the rest are the paper's networks, data and lengths of training.",
 )
 RATES = {
-    "noisy": {"MSE": 3e-4, "two-hot": 3e-3, "HL-Gauss": 3e-3},
+    "noisy": {"MSE": 3e-4, "two-hot": 1e-3, "HL-Gauss": 1e-3},
     "moving": {"MSE": 1e-2, "HL-Gauss": 3e-3},
-}  # each the best on two other seeds
-SIDE, GAMMA, TRANSITIONS, POINTS = 8, 0.9, 50_000, 256
-JUMP, MAGNITUDES = 5.0, (0, 8, 16, 24, 32)
+}  # each the best on two or three other seeds
+SIDE, GAMMA, TRANSITIONS, POINTS = 8, 0.9, 5000, 256
+NOISE, MAGNITUDES = 3**0.5, (0, 8, 16, 24, 32)
 
 
 class Value(nn.Module):
@@ -96,9 +100,8 @@ def noisy(loss: str, seed: int, updates: int) -> float:
         best = chances @ (pays + GAMMA * alive * best.amax(1))
     cell, action = torch.randint(len(x), (TRANSITIONS,)), torch.randint(4, (TRANSITIONS,))
     reached = torch.multinomial(chances[cell, action], 1)[:, 0]
-    jumps = (torch.rand(2, TRANSITIONS) < 0.02).float()
-    reward = pays[reached] + JUMP * (jumps[0] - jumps[1])
-    support = Support.around(-1.5 - JUMP, 1.5 + JUMP, 51)
+    reward = pays[reached] + NOISE * (2 * torch.rand(TRANSITIONS) - 1)
+    support = Support.around(-3, 3, 51)
     learner, target = (Value(loss, support, [128, 128], values=4) for _ in range(2))
     optimiser = torch.optim.Adam(learner.parameters(), RATES["noisy"][loss], fused=True)
     for _ in range(updates):
@@ -108,7 +111,8 @@ def noisy(loss: str, seed: int, updates: int) -> float:
             some = torch.randint(TRANSITIONS, (64,))
             optimiser.zero_grad()
             said = learner(x)[cell[some], action[some]]
-            learner.cost(said, reward[some] + ahead[reached[some]]).backward()
+            aim = (reward[some] + ahead[reached[some]]).clamp(support.low, support.high)  # for all alike
+            learner.cost(said, aim).backward()
             optimiser.step()
     return float((learner.read(x) - best)[alive > 0].square().mean().sqrt())
 
@@ -117,7 +121,7 @@ def moving(loss: str, seed: int, steps: int) -> float:
     """Random targets for the same inputs, refitted as they rise: the RMSE to the last."""
     torch.manual_seed(seed)
     x, phases = torch.randn(POINTS, 16), 2 * math.pi * torch.rand(len(MAGNITUDES), POINTS, 1)
-    learner = Value(loss, Support.around(-1, max(MAGNITUDES) + 1, 101), [256, 256, 256])
+    learner = Value(loss, Support.around(-1, max(MAGNITUDES) + 1, 101), [128, 128])
     optimiser = torch.optim.Adam(learner.parameters(), RATES["moving"][loss], fused=True)
     targets = [phase.sin() + magnitude for phase, magnitude in zip(phases, MAGNITUDES, strict=True)]
     for target in targets:
