@@ -24,18 +24,24 @@ def gradients_in_place(hf: PreTrainedModel) -> Iterator[None]:
     An embedding that shares the output matrix hands on only the rows that were read; alone it would leave a sparse
     `.grad`, which optimizers refuse, so it is left as it is.
     """
-    output, embedding = hf.get_output_embeddings(), hf.get_input_embeddings()
-    shared = output is not None and isinstance(embedding, nn.Embedding) and embedding.weight is output.weight
-    before = embedding.sparse if shared else False
+    embedding = _shared(hf)
+    before = embedding is not None and embedding.sparse
     token = _IN_PLACE.set(True)
     try:
-        if shared:
-            embedding.sparse = output.weight.requires_grad
+        if embedding is not None:
+            embedding.sparse = embedding.weight.requires_grad
         yield
     finally:
-        if shared:
+        if embedding is not None:
             embedding.sparse = before
         _IN_PLACE.reset(token)
+
+
+def _shared(hf: PreTrainedModel) -> nn.Embedding | None:
+    """The embedding, if its weights are the output matrix."""
+    output, embedding = hf.get_output_embeddings(), hf.get_input_embeddings()
+    tied = isinstance(output, nn.Linear) and isinstance(embedding, nn.Embedding) and embedding.weight is output.weight
+    return embedding if tied else None
 
 
 def sum_of(weight: Tensor) -> Tensor | None:
