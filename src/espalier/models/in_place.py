@@ -40,8 +40,9 @@ def gradients_in_place(hf: PreTrainedModel) -> Iterator[None]:
 def _shared(hf: PreTrainedModel) -> nn.Embedding | None:
     """The embedding, if its weights are the output matrix."""
     output, embedding = hf.get_output_embeddings(), hf.get_input_embeddings()
-    tied = isinstance(output, nn.Linear) and isinstance(embedding, nn.Embedding) and embedding.weight is output.weight
-    return embedding if tied else None
+    if isinstance(output, nn.Linear) and isinstance(embedding, nn.Embedding) and embedding.weight is output.weight:
+        return embedding
+    return None
 
 
 def sum_of(weight: Tensor) -> Tensor | None:
