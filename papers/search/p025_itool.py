@@ -40,7 +40,8 @@ PAPER = Paper(
     seeds=8,
     tried="Over 8 seeds the rounds gain less than as long a fine-tuning from the same start (0.08 [0.04, 0.13] less "
     "right), and less on the hardest queries than on any. Whether gains fall with more data is open. What follows is "
-    "one development seed. Without flaws in the data (500 to 4000 calls, 4 epochs) fine-tuning did not level off: 0.13, 0.32, 0.54 and 0.81 right. Rounds on the hardest queries brought a "
+    "one development seed. Without flaws in the data (500 to 4000 calls, 4 epochs) fine-tuning did not level off: "
+    "0.13, 0.32, 0.54 and 0.81 right. Rounds on the hardest queries brought a "
     "warm-up with 2000 calls from 0.51 to 0.53, and plain fine-tuning with them from 0.54 to 0.57, where fine-tuning "
     "for longer reached 0.70; fine-tuning on the hardest queries alone fell to 0.28. With the flaws it does level off, "
     "0.27, 0.46 and 0.59 for 2000, 4000 and 8000 calls. Four rounds from 4000 came to 0.44 to 0.54 (rates of 3e-4, "
