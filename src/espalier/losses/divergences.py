@@ -52,6 +52,10 @@ def kl_of_choice(logprobs: Float[Tensor, "items"], reference: Float[Tensor, "ite
     Never more than that of the whole distributions (data processing), and equal to it where there are two tokens. It
     takes a log-prob of each policy and nothing of the other tokens, and holds whoever wrote the token.
     """
-    eps = torch.finfo(logprobs.dtype).eps
-    rest, other = (torch.log(-torch.expm1(found.clamp(max=-eps))) for found in (logprobs, reference))
+    rest, other = log_rest(logprobs), log_rest(reference)
     return logprobs.exp() * (logprobs - reference) + rest.exp() * (rest - other)
+
+
+def log_rest(logprobs: Float[Tensor, "*items"]) -> Float[Tensor, "*items"]:
+    """`log(1 - p)`: of everything else. At p = 1 in floating point: that of the next lower p, and no gradient."""
+    return torch.log(-torch.expm1(logprobs.clamp(max=-torch.finfo(logprobs.dtype).eps)))

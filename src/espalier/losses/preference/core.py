@@ -28,6 +28,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from espalier.losses.divergences import log_rest
+
 Pairs: TypeAlias = Float[Tensor, "pairs"]
 Responses: TypeAlias = Float[Tensor, "responses"]
 Tokens: TypeAlias = Float[Tensor, "responses tokens"]
@@ -93,8 +95,7 @@ def alpha_divergence(alpha: float) -> Divergence:
 
 def log_odds(logprob: Responses) -> Responses:
     """`log(p / (1 - p))` of a log-prob below 0. At p = 1 in floating point: that of the next lower p, no gradient."""
-    below = logprob.clamp(max=-torch.finfo(logprob.dtype).eps)
-    return below - torch.log(-torch.expm1(below))
+    return logprob.clamp(max=-torch.finfo(logprob.dtype).eps) - log_rest(logprob)
 
 
 # ---------------------------------------------------------------------------------------------- margin and links

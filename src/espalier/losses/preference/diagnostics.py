@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from espalier.losses.divergences import log_rest
 from espalier.losses.preference.core import Pairs, logistic
 
 Marks = Bool[Tensor, "pairs"]
@@ -64,8 +65,7 @@ def elsewhere(chosen_logprob: Pairs, rejected_logprob: Pairs) -> Pairs:
 
     Yan et al. 2024 (3D-Properties, arXiv 2406.07327). Of short or few answers; of long ones it is always near 0.
     """
-    both = torch.logaddexp(chosen_logprob, rejected_logprob)
-    return torch.log(-torch.expm1(both.clamp(max=-torch.finfo(both.dtype).eps)))
+    return log_rest(torch.logaddexp(chosen_logprob, rejected_logprob))
 
 
 class Concentration(NamedTuple):
