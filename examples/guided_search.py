@@ -32,7 +32,7 @@ import torch
 
 from espalier.audit import paired, proportion
 from espalier.audit.first_error import best_threshold, f1_gain, first_errors
-from espalier.cli.demo import MODEL
+from espalier.cli import demo
 from espalier.curation.labels import Completer, MonteCarlo, label_forest
 from espalier.engines import LocalEngine, Sampling
 from espalier.errors import AuditError
@@ -80,10 +80,10 @@ class Size:
     steps: int = 400
     development: int = 100
     held_out: int = 400
-    model: Mapping[str, Any] = field(default_factory=lambda: MODEL)
+    model: Mapping[str, Any] = field(default_factory=lambda: demo.MODEL)
 
 
-SMALL = Size(48, 4, 4, 2, 3, 6, 6, {**MODEL, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1})
+SMALL = Size(48, 4, 4, 2, 3, 6, 6, demo.SMALL.model)
 """To see that it runs."""
 
 

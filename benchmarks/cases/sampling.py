@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import workloads as work
 from benchmarks.cases.training import ALLOCATOR
@@ -32,6 +33,11 @@ def vllm(asked: dict[str, int]) -> Contestant:
     return Contestant("vLLM", "benchmarks.peers.vllm:Vllm", "vllm", {**asked, "dtype": DTYPE}, environ)
 
 
+def at_its_best(asked: dict[str, int], choices: list[dict[str, int]], **more: Any) -> Contestant:
+    settings = {**asked, **BEST}
+    return Contestant("generate at its best", GENERATE, "trl", settings, ALLOCATOR, choices=choices, **more)
+
+
 def cases(smoke: bool) -> Iterator[Case]:
     prompts, tokens = (2, 4) if smoke else (64, 64)
     for size in ("tiny",) if smoke else ("10m", "6m"):
@@ -46,14 +52,7 @@ def cases(smoke: bool) -> Iterator[Case]:
                 Contestant(
                     "generate, prompt by prompt", GENERATE, "trl", {**asked, "batch": 1, "share": 0.25}, rounds=2
                 ),
-                Contestant(
-                    "generate at its best",
-                    GENERATE,
-                    "trl",
-                    {**asked, **BEST},
-                    ALLOCATOR,
-                    choices=[{"batch": batch} for batch in ((1, 2) if smoke else (4, 8, 16, 32, 64))],
-                ),
+                at_its_best(asked, [{"batch": batch} for batch in ((1, 2) if smoke else (4, 8, 16, 32, 64))]),
                 vllm(asked),
             ],
             [
@@ -72,14 +71,10 @@ def cases(smoke: bool) -> Iterator[Case]:
         [
             Contestant("espalier", "benchmarks.ours.sampling:Extend", settings=asked),
             Contestant("generate, all at once", GENERATE, "trl", asked, rounds=2),
-            Contestant(
-                "generate at its best",
-                GENERATE,
-                "trl",
-                {**asked, **BEST},
-                ALLOCATOR,
+            at_its_best(
+                asked,
+                [{"rows": count} for count in ((2, 4) if smoke else (4, 8, 16))],
                 rounds=3,
-                choices=[{"rows": count} for count in ((2, 4) if smoke else (4, 8, 16))],
                 trial={"n": 2 if smoke else 16},
             ),
             Contestant("generate, prompt run once", GENERATE, "trl", {**asked, **BEST, "prefilled": True}, ALLOCATOR),

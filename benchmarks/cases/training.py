@@ -20,6 +20,7 @@ FIRST_SHARE = 0.25
 # glibc gives memory back to the system at every step unless it is told not to.
 ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_MMAP_THRESHOLD_": "8589934592"}
 BEST = {"best": True, "batch": 2, "attention": "sdpa", "bf16": bf16_hardware()}
+OURS = "benchmarks.ours.train:Curve"
 CHOICES = [{"batch": batch, "attention": "sdpa"} for batch in (1, 2, 4, 8)] + [{"batch": 2, "attention": "eager"}]
 
 
@@ -61,40 +62,41 @@ def cases(smoke: bool) -> Iterator[Case]:
                     Claim("espalier", "TRL at its best", least=best),
                 ],
             )
-    for recipe in ASKED:
-        yield curve(recipe, "tiny" if smoke else "10m")
-    yield rounded("tiny" if smoke else "10m")
-
-
-def curve(recipe: str, size: str) -> Case:
-    settings = {"recipe": recipe, "steps": 8, "lr": 1e-4}
-    return Case(
-        f"curve-{recipe}",
-        f"{NAMES[recipe]}, {size}: the loss of 8 steps, each on the same 8 pairs, in fp32 with the same settings",
-        partial(make, size=size, count=8),
-        [
-            Contestant("espalier", "benchmarks.ours.train:Curve", settings=settings, rounds=1),
-            Contestant("TRL", "benchmarks.peers.trl_train:Curve", "trl", settings, rounds=1),
-        ],
-        [Claim("espalier", "TRL", within=1e-4)],
-        figure="seconds",
-        unit="s",
+    size = "tiny" if smoke else "10m"
+    peer = "benchmarks.peers.trl_train:Curve"
+    for recipe, name in NAMES.items():
+        yield curve(
+            f"curve-{recipe}",
+            f"{name}, {size}: the loss of 8 steps, each on the same 8 pairs, in fp32 with the same settings",
+            size,
+            recipe,
+            (Contestant("espalier", OURS, rounds=1), Contestant("TRL", peer, "trl", rounds=1)),
+            within=1e-4,
+        )
+    # Our default where the processor has such products.
+    yield curve(
+        "curve-bf16",
+        f"DPO, {size}: the loss of 8 steps, each on the same 8 pairs, with matrix products in bf16 and in fp32",
+        size,
+        "dpo",
+        (
+            Contestant("bf16", OURS, settings={"precision": "bf16"}, rounds=1),
+            Contestant("fp32", OURS, rounds=1),
+        ),
+        within=1e-2,
     )
 
 
-def rounded(size: str) -> Case:
-    """Products in bf16 against fp32: our default where the processor has them."""
-    settings = {"recipe": "dpo", "steps": 8, "lr": 1e-4}
-    ours = "benchmarks.ours.train:Curve"
+def curve(name: str, title: str, size: str, recipe: str, sides: tuple[Contestant, Contestant], within: float) -> Case:
+    """Two runs of one recipe with every setting given, whose losses are compared step by step."""
+    settings = {"recipe": recipe, "steps": 8, "lr": 1e-4}
+    one, other = (side.having(settings) for side in sides)
     return Case(
-        "curve-bf16",
-        f"DPO, {size}: the loss of 8 steps, each on the same 8 pairs, with matrix products in bf16 and in fp32",
+        name,
+        title,
         partial(make, size=size, count=8),
-        [
-            Contestant("bf16", ours, settings={**settings, "precision": "bf16"}, rounds=1),
-            Contestant("fp32", ours, settings=settings, rounds=1),
-        ],
-        [Claim("bf16", "fp32", within=1e-2)],
+        [one, other],
+        [Claim(one.name, other.name, within=within)],
         figure="seconds",
         unit="s",
     )
