@@ -25,6 +25,7 @@ from espalier.engines.sharing import anchors
 from espalier.engines.stops import StopStrings
 from espalier.engines.store import HIDDEN, Store
 from espalier.engines.trie import Edge, Ids
+from espalier.errors import EngineError
 from espalier.models import Model
 from espalier.models.heads import read_out
 from espalier.models.logprobs import logit_rule, output_layer
@@ -32,17 +33,16 @@ from espalier.trees import Stop
 
 
 class Decoding:
-    """One call's requests, sampled.
+    """Requests that are sampled in one batch; more may be added while it runs.
 
     Attributes:
-        prefilled: how many prefix tokens went through the model.
+        prefilled: how many prefix tokens of each group went through the model.
     """
 
     def __init__(
         self,
         model: Model,
         store: Store,
-        requests: Sequence[Request],
         sampling: Sampling,
         *,
         places: int,
@@ -50,42 +50,63 @@ class Decoding:
         ends: Sequence[int],
         heads: Sequence[str],
     ) -> None:
-        self.model, self.store, self.requests, self.sampling = model, store, requests, sampling
+        self.model, self.store, self.sampling, self.places = model, store, sampling, places
         self.stops, self.ends, self.heads = stops, ends, heads
-        self.places = min(places, len(requests))
-        self.prefilled = 0
+        self.requests: list[Request] = []
+        self.prefilled: Counter[int] = Counter()
         self._trunk: nn.Module = model.hf.base_model
         self._output, self._rule = output_layer(model.hf), logit_rule(model.hf)
         self._rows, self._batch, self._waiting = Rows(self.places), Batch(self.places, store), 0
+        self._trie = store.trie
         self._shared: dict[int, Ids] = {}  # the slots of what a group shares, by its anchor
         self._results: dict[int, Sampled] = {}
         # What is held of a prefix stays until its last row has left.
-        self._left = Counter(request.group for request in requests)
+        self._left: Counter[int] = Counter()
         self._pins: dict[int, Edge] = {}
+
+    def add(self, requests: Sequence[Request]) -> range:
+        """Let these wait for places; returns their numbers. Their groups are new ones."""
+        first = len(self.requests)
+        self.requests += requests
+        self._left.update(request.group for request in requests)
         for request in requests:
             if request.group not in self._pins:
-                self._pin(request.group, store.trie.walk(request.prefix)[0])
+                self._pin(request.group, self.store.trie.walk(request.prefix)[0])
+        return range(first, len(self.requests))
 
-    def run(self) -> list[Sampled]:
-        """Sample every request; in their order."""
+    @property
+    def unanswered(self) -> int:
+        """How many requests run or wait."""
+        return self._rows.active + len(self.requests) - self._waiting
+
+    def advance(self) -> list[int]:
+        """Draw a token of each row that runs, or the first of those that enter; returns the requests that are done."""
+        if self.store.trie is not self._trie:
+            raise EngineError(
+                "the engine forgot what rows under way go on from: its weights or its device changed, forget() was "
+                "called, or a call beside theirs failed; let the search end first"
+            )
         rows = self._rows
-        while rows.active or self._waiting < len(self.requests):
-            if self._waiting < len(self.requests) and rows.active <= self.places * 3 // 4:
-                now = np.arange(rows.active, rows.active + self._enter())
-                hidden = self._ends_of_prefixes(now)
-            else:
-                now = np.arange(rows.active)
-                hidden = self._forward()
-            over = rows.over[now]
-            if over.any():
-                self._read_heads(now[over], hidden[torch.from_numpy(over).to(hidden.device)])
-                hidden = hidden[torch.from_numpy(~over).to(hidden.device)]
-            ended = self._draw(now[~over], hidden)
-            leaving = now[over] if self.heads else ended
-            if len(leaving):
-                self._hold(leaving)
-                self._leave(leaving)
-        return [self._results[index] for index in range(len(self.requests))]
+        if self._waiting < len(self.requests) and rows.active <= self.places * 3 // 4:
+            now = np.arange(rows.active, rows.active + self._enter())
+            hidden = self._ends_of_prefixes(now)
+        else:
+            now = np.arange(rows.active)
+            hidden = self._forward()
+        over = rows.over[now]
+        if over.any():
+            self._read_heads(now[over], hidden[torch.from_numpy(over).to(hidden.device)])
+            hidden = hidden[torch.from_numpy(~over).to(hidden.device)]
+        ended = self._draw(now[~over], hidden)
+        leaving = now[over] if self.heads else ended
+        if not len(leaving):
+            return []
+        self._hold(leaving)
+        return self._leave(leaving)
+
+    def result(self, number: int) -> Sampled:
+        """What a request that is done came to, given out once."""
+        return self._results.pop(number)
 
     def likeliest(self, k: int) -> list[tuple[list[int], list[float]]]:
         """For each request the `k` likeliest tokens after its prefix, best first, and their log-probs in nats."""
@@ -105,9 +126,11 @@ class Decoding:
         prefixes = {self.requests[index].group: self.requests[index].prefix for index in entering}
         self.store.reserve(sum(len(prefix) - self.store.trie.walk(prefix)[1] for prefix in prefixes.values()))
         for group, prefix in prefixes.items():
+            before = self.store.held
             self._pin(group, self.store.hold(prefix, ready=False))
+            self.prefilled[group] += self.store.held - before
         edges = {group: self._pins[group] for group in prefixes}
-        self.prefilled += prefill(self._trunk, self.store, [*edges.values()])
+        prefill(self._trunk, self.store, [*edges.values()])
         shared = anchors(Counter(edges[self.requests[index].group] for index in entering))
         paths = {group: edge.path() for group, edge in edges.items()}
         own: list[Ids] = []
@@ -188,12 +211,14 @@ class Decoding:
         if slots:
             self._batch.keep(np.concatenate(whose), np.concatenate(places), np.concatenate(slots))
 
-    def _leave(self, leaving: NDArray[np.int64]) -> None:
+    def _leave(self, leaving: NDArray[np.int64]) -> list[int]:
+        left: list[int] = self._rows.request[leaving].tolist()
         for group in self._rows.group[leaving].tolist():
             self._left[group] -= 1
             if not self._left[group]:
                 self._pins.pop(group).pins -= 1
         self._batch.move(*self._rows.leave(leaving), self._rows.active)
+        return left
 
     def _pin(self, group: int, edge: Edge) -> None:
         edge.pins += 1

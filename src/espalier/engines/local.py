@@ -8,6 +8,7 @@ here: cancelled requests, and more than one device.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from espalier.engines.layers import Casts, fast_layers
 from espalier.engines.prefixes import prefix_tokens
 from espalier.engines.rows import Request, Sampled
 from espalier.engines.sampler import streams
+from espalier.engines.session import Session, long_first
 from espalier.engines.stops import Decoder, StopStrings
 from espalier.engines.store import Store
 from espalier.errors import ConfigError, EngineError
@@ -93,6 +95,8 @@ class LocalEngine:
         self._store = Store(int(memory * 2**30), model.device)
         self._weights = Weights.of(model)
         self._casts: Casts = {}
+        self._groups = itertools.count()
+        self._open = 0  # sessions
 
     def forget(self) -> None:
         """Drop all held states, and their memory. Needed only where weights were written through `parameter.data`."""
@@ -116,24 +120,27 @@ class LocalEngine:
             raise ConfigError(f"n must be at least 1, found {n}")
         if not prefixes:
             return []
-        started = time.perf_counter()
-        stops = StopStrings(self._decoder, sampling.stop) if sampling.stop else None
-        requests = self._requests(self._paths(prefixes), n, sampling)
-        order = _long_first(requests)
-        with self._ready():
-            decoding = self._decoding([requests[i] for i in order], sampling, stops)
-            sampled = dict(zip(order, decoding.run(), strict=True))
-            self._store.settle()
-        flat = self._nodes([sampled[i] for i in range(len(requests))], requests, sampling)
-        self.spent += Ledger(
-            generated=sum(len(result.tokens) for result in sampled.values()),
-            prefilled=decoding.prefilled,
-            calls=1,
-            seconds=time.perf_counter() - started,
-        )
-        for prefix in prefixes:
-            prefix.root().meta["tokenizer"] = self.model.fingerprint
-        return [flat[i : i + n] for i in range(0, len(flat), n)]
+        with self.session(places=n * len(prefixes)) as session:
+            asked = session.begin(prefixes, n, sampling)
+            session.proceed()
+        return asked.answer
+
+    @contextmanager
+    def session(self, places: int | None = None) -> Iterator[Session]:
+        """Calls that run in one batch, of as many rows as the engine's and no more than `places`.
+
+        An engine may be called while a session of its is open, but not trained or told to forget.
+        """
+        session = Session(self, min(places or self.batch_size, self.batch_size))
+        self._open += 1
+        try:
+            yield session
+        finally:
+            self._open -= 1
+            if session.unanswered:
+                self._store.clear()  # rows that were given up keep what they go on from
+            elif not self._open:
+                self._store.settle()
 
     def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
         """See `espalier.engines.base.TokenEngine.next_tokens`; raises as `extend` does."""
@@ -143,14 +150,16 @@ class LocalEngine:
             return []
         started, sampling = time.perf_counter(), Sampling(max_tokens=1)
         requests = self._requests(self._paths(prefixes), 1, sampling)
-        order = _long_first(requests)
+        order = long_first(requests)
         with self._ready():
-            decoding = self._decoding([requests[i] for i in order], sampling, None)
+            decoding = self._decoding(sampling, min(self.batch_size, len(requests)))
+            decoding.add([requests[i] for i in order])
             found = dict(zip(order, decoding.likeliest(k), strict=True))
-            self._store.settle()
+            if not self._open:
+                self._store.settle()
         self.spent += Ledger(
             generated=len(prefixes),
-            prefilled=decoding.prefilled,
+            prefilled=decoding.prefilled.total(),
             calls=1,
             seconds=time.perf_counter() - started,
         )
@@ -163,14 +172,13 @@ class LocalEngine:
         model = self.model
         return [prefix_tokens(prefix, model.tokenizer, model.fingerprint, self.context_length) for prefix in prefixes]
 
-    def _decoding(self, requests: Sequence[Request], sampling: Sampling, stops: StopStrings | None) -> Decoding:
+    def _decoding(self, sampling: Sampling, places: int) -> Decoding:
         return Decoding(
             self.model,
             self._store,
-            requests,
             sampling,
-            places=self.batch_size,
-            stops=stops,
+            places=places,
+            stops=StopStrings(self._decoder, sampling.stop) if sampling.stop else None,
             ends=self._end_tokens(),
             heads=self.heads,
         )
@@ -181,10 +189,12 @@ class LocalEngine:
         seen: dict[int, int] = {}
         requests = []
         for ids in paths:
-            group = groups.setdefault(tuple(ids), len(groups))
+            group = groups.get(key := tuple(ids))
+            if group is None:
+                group = groups[key] = next(self._groups)
             occurrence = seen[group] = seen.get(group, -1) + 1
             limit = min(sampling.max_tokens, self.context_length - len(ids))
-            requests += [Request(group, ids, key, limit) for key in streams(sampling.seed, ids, occurrence, n)]
+            requests += [Request(group, ids, stream, limit) for stream in streams(sampling.seed, ids, occurrence, n)]
         return requests
 
     @contextmanager
@@ -210,6 +220,7 @@ class LocalEngine:
         """Forget what other weights computed."""
         weights = Weights.of(self.model)
         if not weights.same(self._weights) or self.model.device != self._store.device:
+            self._store.clear()  # for those who still go on from it
             self._store = Store(self._store.budget, self.model.device)
             self._casts = {}
         self._weights = weights
@@ -238,11 +249,6 @@ class LocalEngine:
             )
             for text, result in zip(texts, sampled, strict=True)
         ]
-
-
-def _long_first(requests: Sequence[Request]) -> list[int]:
-    """An order in which rows of one batch have prefixes of like length, and too long a batch fails at once."""
-    return sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
 
 
 def _score(value: float) -> Score:

@@ -23,10 +23,9 @@ _TOKENS = 1024  # in a pass; more leave a processor's cache
 _WASTE, _FREE = 1.5, 65_536
 
 
-def prefill(trunk: nn.Module, store: Store, ends: Sequence[Edge]) -> int:
-    """Make these edges and all above them ready; returns how many tokens were run."""
+def prefill(trunk: nn.Module, store: Store, ends: Sequence[Edge]) -> None:
+    """Make these edges and all above them ready."""
     waiting = list({edge: None for end in ends for edge in end.above() if not edge.ready})
-    tokens = sum(len(edge.tokens) for edge in waiting)
     while waiting:
         now = [edge for edge in waiting if edge.parent is not None and edge.parent.ready]
         for edges in _passes(now):
@@ -38,7 +37,6 @@ def prefill(trunk: nn.Module, store: Store, ends: Sequence[Edge]) -> int:
             for edge in edges:
                 edge.ready = True
         waiting = [edge for edge in waiting if not edge.ready]
-    return tokens
 
 
 def _passes(edges: list[Edge]) -> Iterator[list[Edge]]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
 from espalier.engines.base import Engine, Sampling, TokenEngine, unless_full
+from espalier.engines.together import together
 from espalier.errors import ConfigError, EngineError
 from espalier.scorers.base import Scorer
 from espalier.search.aggregate import candidates
 from espalier.search.base import Found
-from espalier.search.budget import Budget, Meter
+from espalier.search.budget import Budget, Limits, Meter
 from espalier.trees import Forest, Ledger, Node, Tree
 
 Progress = Callable[[int, int], None]
@@ -258,10 +260,13 @@ class Chunked(ABC):
 
     Attributes:
         batch: how many trees grow together; with another number the same seed draws other samples.
+        in_flight: how many such batches are under way at a time, on an engine that can (`LocalEngine`): while one waits
+            for its longest step, the steps of others run. What is drawn does not depend on it.
         progress: called with (trees done, trees in all) after every chunk.
     """
 
     batch: int = field(default=32, kw_only=True)
+    in_flight: int = field(default=1, kw_only=True)
     progress: Progress | None = field(default=None, kw_only=True)
     judged: ClassVar[bool] = True
     """Whether a scorer is used."""
@@ -297,20 +302,32 @@ class Chunked(ABC):
             if tree.root.children:
                 raise ConfigError(f"tree {tree.id!r} has branches already; search grows bare prompts: forest.prompts()")
         others, scorer = self.others(), scorer if self.judged else None
+        if budget is not None and budget.total != Limits() and self.in_flight > 1:
+            raise ConfigError(
+                "a limit on the whole search is handed on from one batch of trees to the next: give Budget(tree=...), "
+                f"or leave in_flight at 1, found {self.in_flight}"
+            )
         meter = Meter(engine, scorer, others)
-        answers, ledgers, cut = list[Node | None](), list[Ledger](), list[bool]()
-        for index, first in enumerate(range(0, len(forest), self.batch)):
-            trees = list(forest[first : first + self.batch])
-            share = budget
+
+        def grown(index: int, first: int, seat: Engine) -> tuple[Chunk, list[Node | None]]:
+            trees, share = list(forest[first : first + self.batch]), budget
             if budget is not None:
                 part = len(trees) / (len(forest) - first)
                 share = replace(budget, total=budget.total.share(meter(), budget.prices, part))
-            chunk = Chunk(trees, engine, scorer, index, share, others)
-            answers += map(_standing, self.grow(chunk), trees, chunk.cut)
+            chunk = Chunk(trees, seat, scorer, index, share, others)
+            return chunk, self.grow(chunk)
+
+        callers = [partial(grown, *at) for at in enumerate(range(0, len(forest), self.batch))]
+        ended: dict[int, tuple[Chunk, list[Node | None]]] = {}
+        for index, end in together(engine, callers, self.in_flight):
+            ended[index] = end
+            if self.progress is not None:
+                self.progress(sum(len(chunk.trees) for chunk, _ in ended.values()), len(forest))
+        answers, ledgers, cut = list[Node | None](), list[Ledger](), list[bool]()
+        for _, (chunk, found) in sorted(ended.items()):
+            answers += map(_standing, found, chunk.trees, chunk.cut)
             ledgers += chunk.spent
             cut += chunk.cut if budget is not None else []
-            if self.progress is not None:
-                self.progress(len(answers), len(forest))
         return Found(forest, answers, meter.bill(), ledgers, cut)
 
 
