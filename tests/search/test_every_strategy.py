@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from espalier.engines import LocalEngine, VLLMEngine
 from espalier.engines.base import Sampling
+from espalier.errors import ConfigError
 from espalier.models import Model, from_config, train_tokenizer
 from espalier.scorers import Verifier
 from espalier.search import (
@@ -148,6 +150,28 @@ def test_a_budget_holds_and_leaves_an_answer(model: Model, strategy: Strategy) -
     found = strategy.search(problems(), LocalEngine(model), Short("value"), budget)
     assert all(each.generated <= 13 for each in found.ledgers)
     assert all(answer is not None for answer in found.answers)
+
+
+@pytest.mark.parametrize("strategy", [*STRATEGIES, *TOKENS], ids=name)
+def test_what_is_in_flight_together_finds_what_each_finds_alone(model: Model, strategy: Strategy) -> None:
+    alone, beside = (
+        replace(strategy, batch=1, in_flight=most).search(problems(), LocalEngine(model), Short("value"))
+        for most in (1, 3)
+    )
+    assert texts(alone.forest) == texts(beside.forest)
+    assert [each.generated for each in alone.ledgers] == [each.generated for each in beside.ledgers]
+    assert replace(alone.ledger, seconds=0) == replace(beside.ledger, seconds=0)
+    assert sum(each.prefilled for each in beside.ledgers) == beside.ledger.prefilled
+
+
+def texts(forest: Forest) -> list[list[str]]:
+    return [sorted(node.full_text() for node in tree.walk()) for tree in forest]
+
+
+def test_a_budget_for_all_trees_goes_from_one_to_the_next_so_none_are_in_flight_together(model: Model) -> None:
+    strategy = StepBeam(2, 2, STEP, batch=1, in_flight=2, **STEPS)
+    with pytest.raises(ConfigError, match="in_flight"):
+        strategy.search(problems(), LocalEngine(model), Short("value"), Budget(total=Limits(generated=50)))
 
 
 def test_the_same_seed_finds_the_same(model: Model) -> None:

@@ -81,12 +81,12 @@ class Session:
     def proceed(self) -> list[Asked]:
         """Sample until a call is answered; returns those that are. None, where none is waiting."""
         started, answered = time.perf_counter(), list[Asked]()
+        if not self.unanswered:
+            return answered
         with self.engine._ready():
             while not answered:
                 # The fuller batch first: the other one fills meanwhile.
                 decoding, whose = max(self._batches.values(), key=lambda batch: batch[0].unanswered)
-                if not decoding.unanswered:
-                    break
                 for number in decoding.advance():
                     asked = whose.pop(number)
                     asked.sampled[asked.waiting.pop(number)] = decoding.result(number)
