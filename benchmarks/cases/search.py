@@ -28,19 +28,21 @@ def cases(smoke: bool) -> Iterator[Case]:
     rounds = {"max_steps": steps, "stop": ""}
 
     def one(
-        name: str, strategy: str, options: dict[str, Any], each: int, n: int = 8, longest: int = step
+        name: str, strategy: str, options: dict[str, Any], each: int, n: int = 8, longest: int = step, of: int = 1
     ) -> Contestant:
-        """`each` is the number of rows of a problem in one call."""
+        """`each` is the number of rows of a problem in one call; there are `of` times as many problems as places."""
         asked = {"strategy": strategy, "options": options, "step": longest, "n": n, "length": steps * step}
-        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, "rows": each * problems})
+        rows = {"rows": each * problems, "problems": of * problems}
+        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **rows})
 
     few = {"width": 4, "expand": 2}
     halts = {"max_steps": steps, "stop": "."}
+    flying = {"batch": 4, "in_flight": problems}
     yield Case(
         "search-overhead",
         f"Search, {size}: {problems} problems of 30 to 60 tokens, {steps} steps of {step} tokens; seconds for a token "
         "beside those of plain sampling by the same engine in the same process, with as many tokens and rows at once",
-        partial(make, size=size, problems=problems, low=30, high=60),
+        partial(make, size=size, problems=4 * problems, low=30, high=60),
         [
             one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
             one("beam", "StepBeam", {**few, **rounds}, 8),
@@ -51,11 +53,19 @@ def cases(smoke: bool) -> Iterator[Case]:
             one("tree sampling", "TreeSampling", {"rollouts": 4, **rounds}, 1, n=4),
             one("beam, stop string", "StepBeam", {**few, **halts}, 8, longest=4 * step),
             one("particles, stop string", "ParticleFilter", {"particles": 8, **halts}, 8, longest=4 * step),
+            one("beam, in flight", "StepBeam", {**few, **halts, **flying}, 8, longest=4 * step, of=4),
+            one(
+                "particles, in flight", "ParticleFilter", {"particles": 8, **halts, **flying}, 8, longest=4 * step, of=4
+            ),
         ],
         [
             *(Claim(name, "plain sampling", most=MOST) for name in ("beam", "diverse beams", "particles", "MCTS")),
             *(Claim(name, "plain sampling") for name in ("lookahead", "tree sampling")),
-            *(Claim(f"{name}, stop string", "plain sampling") for name in ("beam", "particles")),
+            *(
+                Claim(f"{name}, {how}", "plain sampling")
+                for name in ("beam", "particles")
+                for how in ("stop string", "in flight")
+            ),
         ],
         figure="ratio",
         unit="of plain sampling's time for a token",

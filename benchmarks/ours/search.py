@@ -42,12 +42,22 @@ class Search:
         step: the most tokens of one of its steps.
         n, length: samples of each prompt in the plain turn, and their tokens.
         rows: continuations that run at a time in either turn.
+        problems: how many of the prompts are searched.
     """
 
     def __init__(
-        self, folder: Path, *, strategy: str, options: dict[str, Any], step: int, n: int, length: int, rows: int
+        self,
+        folder: Path,
+        *,
+        strategy: str,
+        options: dict[str, Any],
+        step: int,
+        n: int,
+        length: int,
+        rows: int,
+        problems: int,
     ) -> None:
-        self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")]
+        self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")][:problems]
         self.engine = esp.LocalEngine(esp.load(folder / "model"), batch_size=rows)
         self.strategy, self.options, self.step, self.n, self.length = strategy, options, step, n, length
         self.rounds = self.passes = 0

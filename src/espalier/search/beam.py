@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import Extract, chosen
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, distinct, grow, is_open, roll, stepwise
 from espalier.trees import Node
 

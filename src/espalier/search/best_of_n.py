@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import best
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.sample import sampled
 from espalier.trees import Node
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import Extract, chosen
 from espalier.search.beam import highest
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, grow, is_open, stepwise
 from espalier.trees import Node
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from espalier.engines.base import Engine, Sampling
 from espalier.search.aggregate import best
 from espalier.search.asking import ask, rewrite
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, roll, stepwise
 from espalier.trees import Node
 

@@ -22,7 +22,8 @@ import numpy as np
 from espalier.engines.base import Engine, Sampling
 from espalier.errors import ConfigError
 from espalier.search.aggregate import Extract, candidates, chosen
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.trees import Node
 
 

@@ -18,7 +18,8 @@ from statistics import fmean
 import numpy as np
 
 from espalier.engines.base import Sampling
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, distinct, grow, is_open, roll, stepwise
 from espalier.trees import Node
 

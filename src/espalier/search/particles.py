@@ -20,7 +20,8 @@ from numpy import ndarray
 from espalier.engines.base import Sampling
 from espalier.errors import ConfigError
 from espalier.search.aggregate import Extract, chosen
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, distinct, grow, is_open, stepwise
 from espalier.search.potentials import Potential, last
 from espalier.trees import Node

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import best, candidates
 from espalier.search.asking import ask, compare, critique, gather, plan, revise, said
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.trees import Node
 
 Question = Callable[[str], str]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import candidates
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.trees import Node
 
 

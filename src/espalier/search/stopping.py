@@ -16,7 +16,8 @@ from scipy.special import betainc
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import Choose, Extract, best, candidates, final_answer, majority
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.trees import Node
 
 Enough = Callable[[Sequence[Node]], bool]

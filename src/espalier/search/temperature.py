@@ -23,7 +23,8 @@ from espalier.losses.preference import dpo
 from espalier.models import Model, pack, token_path
 from espalier.scorers.models import evaluating
 from espalier.search.aggregate import Choose, candidates
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.trees import Forest, Node, Tree
 
 METADATA = "temperature"

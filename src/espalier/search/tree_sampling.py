@@ -21,7 +21,8 @@ import numpy as np
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import Extract, best, weighted
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.population import Stops, is_open, roll, stepwise
 from espalier.trees import Node, Score, Tree
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from espalier.engines.base import Sampling
 from espalier.search.aggregate import Extract, borda, final_answer, majority, weighted
-from espalier.search.chunk import Chunk, Chunked
+from espalier.search.chunk import Chunk
+from espalier.search.chunked import Chunked
 from espalier.search.sample import sampled
 from espalier.trees import Node
 
