@@ -258,7 +258,7 @@ def test_layers_give_the_same_inside_the_fast_context_and_are_as_before_outside(
     tokens = torch.arange(12)[None]
     plain = model.hf(tokens).logits
     for onednn in (True, False):
-        monkeypatch.setattr(layers, "prefers_onednn", partial(bool, onednn))
+        monkeypatch.setattr("espalier.models.layers.prefers_onednn", partial(bool, onednn))
         with torch.inference_mode(), layers.fast_layers(model.hf, "fp32", {}):
             swapped = {type(module) for module in model.hf.modules() if "forward" in vars(module)}
             assert (type(model.hf.lm_head) in swapped) == onednn

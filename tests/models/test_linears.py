@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from espalier.models import linears, pack
-from espalier.models import model as module
+from espalier.models import layers, linears, pack
 
 
 @pytest.fixture
@@ -15,7 +14,7 @@ def forced(monkeypatch):
     used = []
     original = linears._product
     monkeypatch.setattr(linears, "_product", lambda *args: used.append(1) or original(*args))
-    monkeypatch.setattr(module, "prefers_onednn", lambda: True)
+    monkeypatch.setattr(layers, "prefers_onednn", lambda: True)
     return used
 
 
@@ -34,7 +33,7 @@ def test_a_training_pass_has_the_gradients_of_the_plain_one(build, trees, forced
                         parameter.fill_(0.1)
         if plain:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module, "prefers_onednn", lambda: False)
+                patch.setattr(layers, "prefers_onednn", lambda: False)
                 out = model(pack(trees), heads=("value",), layout="tree")
             assert not forced
         else:

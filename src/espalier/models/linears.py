@@ -6,8 +6,7 @@ the same products, in fp32, at twice that rate. On Intel's, MKL is slightly ahea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -24,20 +23,9 @@ def prefers_onednn() -> bool:
     return _operator() is not None and "AMD" in str(torch.cpu.get_capabilities().get("cpu_name", ""))
 
 
-@contextmanager
-def fast_linears(model: nn.Module) -> Iterator[None]:
-    """Within this context the model's fp32 linear layers on a CPU run through oneDNN; gradients may be taken later."""
-    changed: list[nn.Module] = []
-    try:
-        for module in model.modules():
-            weight = _weight(module)
-            if _operator() is not None and weight is not None and "forward" not in vars(module):
-                vars(module)["forward"] = partial(_forward, module)  # found before the class's own
-                changed.append(module)
-        yield
-    finally:
-        for module in changed:
-            del vars(module)["forward"]
+def fast_linear(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """Another forward, through oneDNN, for an ordinary linear layer in fp32 on a CPU."""
+    return None if _operator() is None or _weight(module) is None else partial(_forward, module)
 
 
 def _forward(module: nn.Module, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:

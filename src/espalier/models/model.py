@@ -20,7 +20,7 @@ from espalier.losses import Support
 from espalier.models import adapters
 from espalier.models.capability import check_logits, tree_hidden, tree_obstacle, window
 from espalier.models.heads import HeadName, Link, new_head, outputs, read_out
-from espalier.models.linears import fast_linears, prefers_onednn
+from espalier.models.layers import fast_layers
 from espalier.models.logprobs import Top, logit_rule, logprobs, output_layer
 from espalier.models.packing import Packed
 from espalier.models.padded import padded_hidden
@@ -176,8 +176,8 @@ class Model(nn.Module):
         self._check_length(packed)
         states = tree_hidden if self._layout(packed, layout) == "tree" else padded_hidden
         # A layer that is recomputed in the backward pass must be as it was in the forward pass.
-        onednn = prefers_onednn() and not self.hf.is_activation_checkpointing
-        with fast_linears(self.hf.base_model) if onednn else nullcontext():
+        plain = self.hf.is_activation_checkpointing
+        with nullcontext() if plain else fast_layers(self.hf.base_model):
             return states(self.hf.base_model, packed)
 
     def copy(self) -> Model:
