@@ -66,9 +66,9 @@ class Session:
         started, engine = time.perf_counter(), self.engine
         requests = engine._requests(engine._paths(prefixes), n, sampling)
         asked = Asked(prefixes, n, sampling, requests, {}, {}, [], Ledger())
-        engine._check_weights()
         alike = replace(sampling, seed=0, max_tokens=1)  # which each row has of its own
         if alike not in self._batches:
+            engine._check_weights()
             self._batches[alike] = engine._decoding(alike, self.places), {}
         decoding, whose = self._batches[alike]
         order = long_first(requests)
