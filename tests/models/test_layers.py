@@ -29,6 +29,8 @@ def test_a_norm_has_the_value_and_gradients_of_its_familys(kind):
         found.append((out, *torch.autograd.grad((out * weights).sum(), (leaf, norm.weight))))
     for theirs, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(fast_norm(norm)(x), found[1][0])
     half = x.bfloat16()
     assert torch.equal(fast_norm(norm)(half), norm(half))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -72,9 +74,11 @@ def test_a_training_pass_through_them_is_that_of_the_plain_model(build, trees, m
         model.zero_grad()
         out = model(pack(trees))
         out.logprobs.sum().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(model(pack(trees)).logprobs, out.logprobs, atol=1e-6, rtol=1e-6)
         found.append((out.logprobs, {name: p.grad for name, p in model.named_parameters()}))
         assert not any("forward" in vars(module) for module in model.modules())
-    assert sum(each is not None for each in seen) == rotary
+    assert sum(each is not None for each in seen) == 2 * rotary  # in either pass
     torch.testing.assert_close(found[1][0], found[0][0], atol=1e-5, rtol=1e-5)
     for name, grad in found[1][1].items():
         torch.testing.assert_close(grad, found[0][1][name], atol=1e-4, rtol=1e-4, msg=name)

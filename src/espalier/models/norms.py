@@ -36,7 +36,7 @@ def rms_norm(
     """The norm of the last dimension, in the type of `x` and `weight`."""
     if x.device.type != "cpu":  # there PyTorch's own is one kernel
         return F.rms_norm(x, weight.shape, weight, eps)
-    out: Tensor = _RMSNorm.apply(x, weight, eps)
+    out: Tensor = _RMSNorm.apply(x, weight, eps) if torch.is_grad_enabled() else _norm(x, weight, eps)[0]
     return out
 
 
@@ -63,12 +63,18 @@ def _eps(module: nn.Module) -> float | None:
     return eps if torch.allclose(found, expected, rtol=1e-5, atol=1e-5) else None
 
 
+def _norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Float[Tensor, "*batch width"], Float[Tensor, "*batch 1"]]:
+    """y and r."""
+    r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(len(weight)).add_(eps).rsqrt_()
+    return (x * r).mul_(weight), r
+
+
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        r = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(len(weight)).add_(eps).rsqrt_()
+        y, r = _norm(x, weight, eps)
         ctx.save_for_backward(x, weight, r)
-        return (x * r).mul_(weight)
+        return y
 
     @staticmethod
     @once_differentiable

@@ -41,7 +41,8 @@ def _swapped(forward: FunctionType) -> FunctionType | None:
         if not plain or not q.shape[-1] == k.shape[-1] == cos.shape[-1]:  # some families turn a part of a state
             return theirs(q, k, cos, sin, unsqueeze_dim=unsqueeze_dim)
         cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-        return _Rotation.apply(q, cos, sin), _Rotation.apply(k, cos, sin)
+        turn = _Rotation.apply if torch.is_grad_enabled() else _turn
+        return turn(q, cos, sin), turn(k, cos, sin)
 
     names = {**forward.__globals__, _NAME: rotate}
     return FunctionType(forward.__code__, names, forward.__name__, forward.__defaults__, forward.__closure__)
