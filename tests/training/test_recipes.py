@@ -88,9 +88,13 @@ def gradient(recipe, model, forest, micro_tokens):
         ReferenceLogProbs(initial, "initial", tokens=micro_tokens, greedy=recipe.greedy).score(selected)
         reference = partial(stored_logprobs, name="initial")
     actor = Actor(LocalEngine(model), Brevity())
-    loop = Loop(recipe, model, selected, training, 1, make_optimizer(model, training), reference, actor)
-    metrics = loop.step(0)
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]), metrics
+    optimizer, seen = make_optimizer(model, training), []
+    optimizer.register_step_pre_hook(
+        lambda *_: seen.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    )
+    metrics = Loop(recipe, model, selected, training, 1, optimizer, reference, actor).step(0)
+    assert all(p.grad is None for p in model.parameters())  # none stay in memory between steps
+    return seen[-1], metrics
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ class Loop:
                 f"step {number}: the gradient norm is {norm.item()}; nothing was updated. {_blame(batches[0])}"
             )
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)  # their memory serves what comes next: a rollout, a checkpoint
         return metrics | {"grad_norm": norm.item()}
 
 
