@@ -176,7 +176,7 @@ class Model(nn.Module):
         self._check_length(packed)
         states = tree_hidden if self._layout(packed, layout) == "tree" else padded_hidden
         # A layer that is recomputed in the backward pass must be as it was in the forward pass.
-        plain = self.hf.is_activation_checkpointing
+        plain = any(getattr(module, "gradient_checkpointing", False) for module in self.hf.modules())
         with nullcontext() if plain else fast_layers(self.hf.base_model):
             return states(self.hf.base_model, packed)
 
