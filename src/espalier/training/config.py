@@ -37,7 +37,7 @@ class Training(Strict):
     steps: int | None = Field(None, ge=1, description="how many steps; or give epochs")
     epochs: float | None = Field(None, gt=0, description="how many passes over the data; or give steps")
     batch_size: int = Field(32, ge=1, description="trees in a step")
-    micro_tokens: int = Field(3072, ge=1, description="tokens computed at once; changes speed and memory, not numbers")
+    micro_tokens: int = Field(2048, ge=1, description="tokens computed at once; changes speed and memory, not numbers")
     lr: float = Field(1e-4, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
