@@ -11,7 +11,7 @@ import torch
 from espalier.engines import LocalEngine
 from espalier.engines.base import Engine, Sampling
 from espalier.engines.together import together
-from espalier.errors import ContextLengthError, EngineError
+from espalier.errors import ConfigError, ContextLengthError, EngineError
 from espalier.models import Model
 from espalier.trees import Ledger, Node
 
@@ -127,6 +127,15 @@ def test_where_a_caller_fails_the_others_end_too_and_the_engine_goes_on(qwen: Mo
     assert closed == ["waits"]
     again = engine.extend([Node("12+", "prompt")], 1, LONG)
     assert drawn(again) == drawn(LocalEngine(qwen).extend([Node("12+", "prompt")], 1, LONG))
+
+
+def test_what_the_engine_refuses_a_caller_is_refused_and_nothing_asked_is_answered_with_nothing(qwen: Model) -> None:
+    def none(seat: Engine) -> list[list[Node]]:
+        with pytest.raises(ConfigError, match="n must be at least 1"):
+            seat.extend([Node("12+", "prompt")], 0, SHORT)
+        return seat.extend([], 1, SHORT)
+
+    assert dict(together(LocalEngine(qwen), [none, none], 2)) == {0: [], 1: []}
 
 
 def test_weights_that_change_under_way_are_an_error(qwen: Model) -> None:

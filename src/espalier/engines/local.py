@@ -116,10 +116,6 @@ class LocalEngine:
             ModelError: a tree holds token ids of another tokenizer.
             ValueError: a prefix has ended already.
         """
-        if n < 1:
-            raise ConfigError(f"n must be at least 1, found {n}")
-        if not prefixes:
-            return []
         with self.session(places=n * len(prefixes)) as session:
             asked = session.begin(prefixes, n, sampling)
             session.proceed()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from espalier.engines.base import Sampling
 from espalier.engines.decoding import Decoding
 from espalier.engines.rows import Request, Sampled
+from espalier.errors import ConfigError
 from espalier.trees import Ledger, Node
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Asked:
     prefixes: Sequence[Node]
     n: int
     sampling: Sampling
-    requests: list[Request]
-    waiting: dict[int, int]
-    sampled: dict[int, Sampled]
-    answer: list[list[Node]]
-    spent: Ledger
+    requests: list[Request] = field(default_factory=list)
+    waiting: dict[int, int] = field(default_factory=dict)
+    sampled: dict[int, Sampled] = field(default_factory=dict)
+    answer: list[list[Node]] = field(default_factory=list)
+    spent: Ledger = field(default_factory=Ledger)
 
 
 class Session:
@@ -62,17 +63,21 @@ class Session:
         return sum(decoding.unanswered for decoding, _ in self._batches.values())
 
     def begin(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> Asked:
-        """Let a call's rows wait for places; raises as `LocalEngine.extend` does."""
+        """Let a call's rows wait for places; one without prefixes is answered. Raises as `LocalEngine.extend` does."""
+        if n < 1:
+            raise ConfigError(f"n must be at least 1, found {n}")
+        asked = Asked(prefixes, n, sampling)
+        if not prefixes:
+            return asked
         started, engine = time.perf_counter(), self.engine
-        requests = engine._requests(engine._paths(prefixes), n, sampling)
-        asked = Asked(prefixes, n, sampling, requests, {}, {}, [], Ledger())
+        asked.requests = engine._requests(engine._paths(prefixes), n, sampling)
         alike = replace(sampling, seed=0, max_tokens=1)  # which each row has of its own
         if alike not in self._batches:
             engine._check_weights()
             self._batches[alike] = engine._decoding(alike, self.places), {}
         decoding, whose = self._batches[alike]
-        order = long_first(requests)
-        numbers = decoding.add([requests[i] for i in order])
+        order = long_first(asked.requests)
+        numbers = decoding.add([asked.requests[i] for i in order])
         asked.waiting = dict(zip(numbers, order, strict=True))
         whose.update(dict.fromkeys(numbers, asked))
         engine.spent += Ledger(calls=1, seconds=time.perf_counter() - started)

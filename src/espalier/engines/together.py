@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from greenlet import getcurrent, greenlet
 
-from espalier.engines.base import Engine, Sampling
+from espalier.engines.base import Engine, Sampling, TokenEngine
 from espalier.trees import Ledger, Node
 
 if TYPE_CHECKING:
@@ -23,15 +23,11 @@ T = TypeVar("T")
 
 
 @runtime_checkable
-class JointEngine(Engine, Protocol):
-    """An engine that takes a call while others are under way."""
+class JointEngine(TokenEngine, Protocol):
+    """An engine that takes a call to `extend` while others are under way; calls to `next_tokens` run alone."""
 
     def session(self) -> AbstractContextManager[Session]:
         """What such calls are made to."""
-        ...
-
-    def next_tokens(self, prefixes: Sequence[Node], k: int) -> list[list[Node]]:
-        """See `espalier.engines.base.TokenEngine.next_tokens`; these calls run alone."""
         ...
 
 
@@ -47,11 +43,10 @@ class Seat:
 
     def extend(self, prefixes: Sequence[Node], n: int, sampling: Sampling) -> list[list[Node]]:
         """Others run until this is answered."""
-        if not prefixes:
-            return []
         asked, others = self._session.begin(prefixes, n, sampling), getcurrent().parent
         assert others is not None
-        others.switch(asked)
+        if asked.waiting:
+            others.switch(asked)
         self.spent += asked.spent
         return asked.answer
 

@@ -89,10 +89,12 @@ class Chunked(ABC):
 
         callers = [partial(grown, *at) for at in enumerate(range(0, len(forest), self.batch))]
         ended: dict[int, tuple[Chunk, list[Node | None]]] = {}
+        done = 0
         for index, end in together(engine, callers, self.in_flight):
             ended[index] = end
+            done += len(end[0].trees)
             if self.progress is not None:
-                self.progress(sum(len(chunk.trees) for chunk, _ in ended.values()), len(forest))
+                self.progress(done, len(forest))
         answers, ledgers, cut = list[Node | None](), list[Ledger](), list[bool]()
         for _, (chunk, found) in sorted(ended.items()):
             answers += map(_standing, found, chunk.trees, chunk.cut)
