@@ -329,3 +329,34 @@ def test_iteration_streams_instead_of_loading(tmp_path: Path) -> None:
         if i == 15_000:
             alive = sum(1 for thing in gc.get_objects() if isinstance(thing, Tree))
     assert alive < 3 * GROUP_NODES, f"{alive} trees in memory"
+
+
+def test_loading_searches_for_garbage_once_however_many_nodes_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("espalier.trees.parquet.MANY_NODES", 20_000)
+    path = tmp_path / "f.parquet"
+    with ForestWriter(path) as writer:
+        for i in range(10_000):
+            writer.write(small(i, nodes=2))
+    dropped = open_forest(path).load()  # its parents and children hold each other, so only the collector frees it
+    del dropped
+    stored = open_forest(path)
+    searches: list[int] = []
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            searches.append(info["generation"])
+
+    gc.callbacks.append(count)
+    try:
+        forest = stored.load()
+    finally:
+        gc.callbacks.remove(count)
+    assert searches[0] == 2
+    assert searches.count(2) == 1, searches
+    assert len(searches) <= 3, searches
+    assert gc.isenabled()
+    assert len(forest) == 10_000
+    alive = sum(1 for thing in gc.get_objects() if isinstance(thing, Tree))
+    assert alive < 15_000, f"{alive} trees in memory"

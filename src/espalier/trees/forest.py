@@ -59,7 +59,8 @@ class Forest(Sequence[Tree]):
 
     def load(self) -> Forest:
         """The same forest with every tree in memory."""
-        return Forest(list(self.trees), self.skipped)
+        stored = getattr(self.trees, "load", None)
+        return Forest(list(self.trees) if stored is None else stored(), self.skipped)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Store the forest as Parquet: one file (`.parquet`) or a new folder; see `espalier.trees.parquet.write`."""

@@ -30,6 +30,8 @@ from espalier.trees.node import Tree
 GROUP_NODES = 1024
 """A row group ends with the tree that reaches this many nodes: what reading one tree costs at most, roughly."""
 OPEN_FILES, KEPT_GROUPS = 16, 4
+MANY_NODES = 100_000
+"""Reading so many takes a second, about, so that one search for garbage before it does not matter."""
 
 
 def write(forest: Iterable[Tree], path: str | os.PathLike[str]) -> None:
@@ -253,6 +255,8 @@ class StoredTrees(Sequence[Tree]):
         self.files = list(files)
         self.groups: list[tuple[Path, list[int], int]] = []
         """For each stretch of row groups that begins with a root: its file, the row groups, its first row."""
+        self.nodes = 0
+        """The rows of all files."""
         self._file = lru_cache(OPEN_FILES)(_open)
         self._kept = lru_cache(KEPT_GROUPS)(self._read)
         counts: list[int] = []
@@ -266,6 +270,19 @@ class StoredTrees(Sequence[Tree]):
     def __iter__(self) -> Iterator[Tree]:
         for group in range(len(self.groups)):
             yield from self._read(group)
+
+    def load(self) -> list[Tree]:
+        """All trees. A node takes no longer in a forest of millions than in a small one.
+
+        Each time that what lives has grown by a quarter, Python's garbage collector walks all of it again. What is
+        read here stays, so the collector rests. What died before is freed first: a forest that was dropped, for
+        instance, whose parents and children hold each other.
+        """
+        if self.nodes < MANY_NODES or not gc.isenabled():
+            return list(self)
+        gc.collect()
+        with _uncollected():
+            return list(self)
 
     @overload
     def __getitem__(self, index: int) -> Tree: ...
@@ -288,6 +305,7 @@ class StoredTrees(Sequence[Tree]):
         roots = np.flatnonzero(file.read(columns=["node"])["node"].to_numpy() == 0)
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         rows = sum(sizes)
+        self.nodes += rows
         if rows and (not len(roots) or roots[0] != 0):
             raise DataError(str(path), 1, "node", "a row that is not a root", "a forest, which begins with a root")
         first = 0
@@ -305,14 +323,20 @@ class StoredTrees(Sequence[Tree]):
     def _read(self, group: int) -> list[Tree]:
         path, row_groups, first = self.groups[group]
         table = self._file(path).read_row_groups(row_groups, use_threads=False)
-        # Everything made here lives on, so the collector would search it in vain: half of the time, measured.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with _uncollected():
             return trees(table, str(path), first)
-        finally:
-            if collecting:
-                gc.enable()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """What is made in here lives on; the garbage collector would search it in vain, for half of the time (measured)."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _open(path: Path) -> pq.ParquetFile:
