@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from espalier import Forest, Found, Node, Tree
-from espalier.exact import Language, Tabular, place, soft_values
+from espalier.exact import Language, Policy, Tabular, place, soft_values
 from espalier.search import best
 
 
@@ -63,6 +63,17 @@ def learned(policy: Tabular, reward: Tensor, error: float, seed: int) -> Tensor:
     """
     exact = torch.cat([forecasts(policy, reward, 0.0, seed), reward], 1)
     return exact + error * so_far(policy.language, seed)
+
+
+class Fixed(Policy):
+    """A policy as it stands: its law is worked out once, not at each call of an engine."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy.language)
+        self.law = policy.next_logprobs().detach()
+
+    def next_logprobs(self) -> Tensor:
+        return self.law
 
 
 def problems(of: Language) -> Forest:
