@@ -38,7 +38,7 @@ PAPER = Paper(
         Less("right, iTool on any queries", "right, iTool"),
     ],
     seeds=8,
-    tried="Over 8 seeds the rounds gain less than as long a fine-tuning from the same start (0.08 [0.04, 0.13] less "
+    tried="Over 8 seeds the rounds gain less than as long a fine-tuning on the same calls (0.08 [0.04, 0.13] less "
     "right), and less on the hardest queries than on any. Whether gains fall with more data is open. What follows is "
     "one development seed. Without flaws in the data (500 to 4000 calls, 4 epochs) fine-tuning did not level off: "
     "0.13, 0.32, 0.54 and 0.81 right. Rounds on the hardest queries brought a warm-up with 2000 calls from 0.51 to "
