@@ -1,4 +1,8 @@
-"""What strategies cost over plain sampling of as many tokens, with as many rows at once, by the same engine."""
+"""What strategies cost over plain sampling of as many tokens, with as many rows at once, by the same engine.
+
+Samples that end at a stop string cost more than those that run side by side to the same length, whoever asks for them:
+"plain, stop string" says how much.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +32,18 @@ def cases(smoke: bool) -> Iterator[Case]:
     rounds = {"max_steps": steps, "stop": ""}
 
     def one(
-        name: str, strategy: str, options: dict[str, Any], each: int, n: int = 8, longest: int = step, of: int = 1
+        name: str,
+        strategy: str,
+        options: dict[str, Any],
+        each: int,
+        n: int = 8,
+        longest: int = step,
+        of: int = 1,
+        stop: str = "",
     ) -> Contestant:
         """`each` is the number of rows of a problem in one call; there are `of` times as many problems as places."""
         asked = {"strategy": strategy, "options": options, "step": longest, "n": n, "length": steps * step}
+        asked |= {"stop": stop}
         rows = {"rows": each * problems, "problems": of * problems}
         return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **rows})
 
@@ -45,6 +57,15 @@ def cases(smoke: bool) -> Iterator[Case]:
         partial(make, size=size, problems=4 * problems, low=30, high=60),
         [
             one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
+            one(
+                "plain, stop string",
+                "Sample",
+                {"n": 8 * steps, "batch": 4 * problems},
+                8,
+                longest=4 * step,
+                of=4,
+                stop=".",
+            ),
             one("beam", "StepBeam", {**few, **rounds}, 8),
             one("diverse beams", "DiverseTreeSearch", {**few, **rounds}, 8),
             one("particles", "ParticleFilter", {"particles": 8, **rounds}, 8),
@@ -66,6 +87,8 @@ def cases(smoke: bool) -> Iterator[Case]:
                 for name in ("beam", "particles")
                 for how in ("stop string", "in flight")
             ),
+            *(Claim(f"{name}, in flight", "plain, stop string", most=MOST) for name in ("beam", "particles")),
+            Claim("plain, stop string", "plain sampling"),
         ],
         figure="ratio",
         unit="of plain sampling's time for a token",

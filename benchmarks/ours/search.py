@@ -8,6 +8,7 @@ time it takes is left out.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -40,6 +41,7 @@ class Search:
         strategy: the name of its class.
         options: its settings.
         step: the most tokens of one of its steps.
+        stop: what the strategy's samples end at, where it takes no steps of its own.
         n, length: samples of each prompt in the plain turn, and their tokens.
         rows: continuations that run at a time in either turn.
         problems: how many of the prompts are searched.
@@ -56,10 +58,12 @@ class Search:
         length: int,
         rows: int,
         problems: int,
+        stop: str = "",
     ) -> None:
         self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")][:problems]
         self.engine = esp.LocalEngine(esp.load(folder / "model"), batch_size=rows)
-        self.strategy, self.options, self.step, self.n, self.length = strategy, options, step, n, length
+        self.strategy, self.options, self.n, self.length = strategy, options, n, length
+        self.sampling = esp.Sampling(max_tokens=step, stop=(stop,) if stop else ())
         self.rounds = self.passes = 0
         self.engine.model.hf.base_model.register_forward_pre_hook(self._count)
 
@@ -71,9 +75,7 @@ class Search:
         self.rounds += 1
         seed = self.rounds
         turns = {
-            "search": getattr(search, self.strategy)(
-                sampling=esp.Sampling(max_tokens=self.step, seed=seed), **self.options
-            ),
+            "search": getattr(search, self.strategy)(sampling=replace(self.sampling, seed=seed), **self.options),
             "plain": search.Sample(self.n, esp.Sampling(max_tokens=self.length, seed=seed)),
         }
         if self.rounds == 1:

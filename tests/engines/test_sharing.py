@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import product
 
 import numpy as np
+import pytest
 
+from espalier.engines import sharing
 from espalier.engines.sharing import anchors
 from espalier.engines.trie import Edge, Trie
 
@@ -19,9 +21,14 @@ def build(*texts: list[int]) -> tuple[Trie, list[Edge]]:
 
 
 def read(split: dict[Edge, Edge], rows: dict[Edge, int]) -> int:
-    """How many tokens a step reads."""
+    """How many tokens a step reads, and what groups cost besides."""
     own = sum(n * (prefix.end - split[prefix].end) for prefix, n in rows.items())
-    return own + sum(edge.end for edge in set(split.values()))
+    return own + sum(sharing.GROUP + edge.end for edge in set(split.values()) if edge.end)
+
+
+@pytest.fixture(autouse=True, params=[0, 2])
+def group(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "GROUP", request.param)
 
 
 def test_samples_of_a_prompt_share_it_and_rows_of_different_prompts_do_not() -> None:
@@ -38,6 +45,13 @@ def test_branches_below_a_long_prompt_share_the_prompt_alone() -> None:
 def test_single_rows_share_nothing() -> None:
     trie, (first, second) = build([1, 2, 3], [4, 5])
     assert anchors({first: 1, second: 1}) == {first: trie.root, second: trie.root}
+
+
+def test_what_is_not_worth_a_group_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    trie, (prompt,) = build([*range(50)])
+    for rows, found in ((3, trie.root), (4, prompt)):
+        monkeypatch.setattr(sharing, "GROUP", 120)  # sharing saves 50 tokens for each row but one
+        assert anchors({prompt: rows}) == {prompt: found}
 
 
 def test_no_other_split_reads_fewer_tokens() -> None:

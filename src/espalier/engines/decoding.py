@@ -1,14 +1,15 @@
 """Continuous batching: a batch of rows takes a token a step; rows that end leave, and waiting ones enter.
 
-What a prefix lacks is prefilled once, when the first of its rows enters; its first tokens are drawn from the hidden
-state of its last, which is held. What a row computed is held when it leaves. Where heads are read, a row that has ended
+What a prefix lacks is prefilled once, when the first of its rows enters, if it can in one pass with the next tokens of
+the rows that run; its first tokens are drawn from the hidden state of its last, which is held. What a row computed is
+held when it leaves. Where heads are read, a row that has ended
 stays for one step, so that its last token goes through the model with the others' and leaves its states too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from espalier.engines.base import Sampling
 from espalier.engines.batch import Batch
-from espalier.engines.prefill import prefill
+from espalier.engines.prefill import Pass, passes
 from espalier.engines.rows import Request, Rows, Sampled
 from espalier.engines.sampler import draw, uniforms
 from espalier.engines.sharing import anchors
@@ -30,6 +31,8 @@ from espalier.models import Model
 from espalier.models.heads import read_out
 from espalier.models.logprobs import logit_rule, output_layer
 from espalier.trees import Stop
+
+_FULL = 0.75  # places are filled when fewer are taken: each time costs a little
 
 
 class Decoding:
@@ -56,9 +59,8 @@ class Decoding:
         self.prefilled: Counter[int] = Counter()
         self._trunk: nn.Module = model.hf.base_model
         self._output, self._rule = output_layer(model.hf), logit_rule(model.hf)
-        self._rows, self._batch, self._waiting = Rows(self.places), Batch(self.places, store), 0
+        self._rows, self._batch, self._waiting = Rows(places), Batch(store), 0
         self._trie = store.trie
-        self._shared: dict[int, Ids] = {}  # the slots of what a group shares, by its anchor
         self._results: dict[int, Sampled] = {}
         # What is held of a prefix stays until its last row has left.
         self._left: Counter[int] = Counter()
@@ -86,13 +88,20 @@ class Decoding:
                 "the engine forgot what rows under way go on from: its weights or its device changed, forget() was "
                 "called, or a call beside theirs failed; let the search end first"
             )
-        rows = self._rows
-        if self._waiting < len(self.requests) and rows.active <= self.places * 3 // 4:
-            now = np.arange(rows.active, rows.active + self._enter())
-            hidden = self._ends_of_prefixes(now)
-        else:
-            now = np.arange(rows.active)
-            hidden = self._forward()
+        rows, riding, entering = self._rows, None, range(0)
+        if self._waiting < len(self.requests) and rows.active <= self.places * _FULL:
+            rows.keep(self._batch.tidy())
+            entering = self._entering(self.places - rows.active)
+            riding = self._prefill(entering)
+        hidden = [self._forward(rows.active, riding)] if rows.active or riding else []
+        if entering:
+            self._enter(entering)
+            hidden.append(self._ends_of_prefixes(entering))
+        return self._step(torch.cat(hidden))
+
+    def _step(self, hidden: Float[Tensor, "rows width"]) -> list[int]:
+        """A token of each row from what the model made of the last one; returns the requests that are done."""
+        rows, now = self._rows, np.arange(self._rows.active)
         over = rows.over[now]
         if over.any():
             self._read_heads(now[over], hidden[torch.from_numpy(over).to(hidden.device)])
@@ -112,59 +121,77 @@ class Decoding:
         """For each request the `k` likeliest tokens after its prefix, best first, and their log-probs in nats."""
         found: list[tuple[list[int], list[float]]] = []
         while self._waiting < len(self.requests):
-            now = np.arange(self._rows.active, self._rows.active + self._enter())
-            logprobs = self._logits(self._ends_of_prefixes(now)).log_softmax(-1)
+            entering = self._entering(self.places)
+            if riding := self._prefill(entering):
+                self._forward(0, riding)
+            logprobs = self._logits(self._ends_of_prefixes(entering)).log_softmax(-1)
             best = logprobs.topk(min(k, logprobs.shape[-1]))
             found += zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            self._leave(now)
+            self._release(self.requests[index].group for index in entering)
         return found
 
-    def _enter(self) -> int:
-        """Seat waiting requests in the free places, what their prefixes lack computed; returns how many."""
-        rows, first = self._rows, self._rows.active
-        entering = range(self._waiting, min(len(self.requests), self._waiting + self.places - first))
+    def _entering(self, free: int) -> range:
+        """The next requests, for so many places."""
+        first, self._waiting = self._waiting, min(len(self.requests), self._waiting + free)
+        return range(first, self._waiting)
+
+    def _prefill(self, entering: range) -> Pass | None:
+        """Compute what the prefixes of these lack, but for the last pass, which may take running rows along."""
         prefixes = {self.requests[index].group: self.requests[index].prefix for index in entering}
         self.store.reserve(sum(len(prefix) - self.store.trie.walk(prefix)[1] for prefix in prefixes.values()))
         for group, prefix in prefixes.items():
             before = self.store.held
             self._pin(group, self.store.hold(prefix, ready=False))
             self.prefilled[group] += self.store.held - before
-        edges = {group: self._pins[group] for group in prefixes}
-        prefill(self._trunk, self.store, [*edges.values()])
-        shared = anchors(Counter(edges[self.requests[index].group] for index in entering))
-        paths = {group: edge.path() for group, edge in edges.items()}
-        own: list[Ids] = []
-        for index in entering:
-            request = self.requests[index]
-            path, anchor = paths[request.group], shared[edges[request.group]].end
-            name = int(path[anchor - 1]) if anchor else -1
-            self._shared[name] = path[:anchor]
-            own.append(path[anchor:])
-            rows.enter(index, request, name, len(path) - anchor)
-        self._waiting = entering.stop
-        self._batch.enter(first, own)
-        self._batch.gather(rows.anchor[: rows.active], self._shared)
-        return len(entering)
+        lacking = passes(self._pins[group] for group in prefixes)
+        for edges in lacking[:-1]:
+            self._forward(0, Pass(edges, self.store))
+        return Pass(lacking[-1], self.store) if lacking else None
 
-    def _ends_of_prefixes(self, now: NDArray[np.int64]) -> Float[Tensor, "now width"]:
+    def _enter(self, entering: range) -> None:
+        """Seat requests, all of whose prefixes are held."""
+        edges = {group: self._pins[group] for group in {self.requests[index].group for index in entering}}
+        split = anchors(Counter(edges[self.requests[index].group] for index in entering))
+        paths = {group: np.split(edge.path(), [split[edge].end]) for group, edge in edges.items()}
+        for index in entering:
+            self._rows.enter(index, self.requests[index])
+        shared, own = zip(*(paths[self.requests[index].group] for index in entering), strict=True)
+        self._batch.enter(shared, own)
+
+    def _ends_of_prefixes(self, entering: range) -> Float[Tensor, "entering width"]:
         """The held hidden states that the first tokens of these rows are drawn from."""
-        slots = np.asarray([self._pins[group].slots[-1] for group in self._rows.group[now].tolist()])
+        slots = np.asarray([self._pins[self.requests[index].group].slots[-1] for index in entering])
         return self.store.read(HIDDEN, torch.from_numpy(slots).to(self.store.device))
 
-    def _forward(self) -> Float[Tensor, "rows width"]:
-        """One step of the model: the latest token of every row; returns its last hidden states."""
+    def _forward(self, running: int, riding: Pass | None) -> Float[Tensor, "running width"]:
+        """One pass of the model: the latest token of each running row (or of none), and prefixes that ride along."""
         rows, batch, device = self._rows, self._batch, self.store.device
-        count = rows.count[: rows.active] - 1
-        batch.begin(rows.private[: rows.active] + count, int(count.max()))
-        tokens, positions = torch.from_numpy(rows.latest()), torch.from_numpy(rows.start[: rows.active] + count)
+        tokens, positions = rows.latest()[:running], rows.start[:running] + rows.count[:running] - 1
+        if running:
+            batch.begin()
+        if riding is not None:
+            tokens, positions = np.append(tokens, riding.tokens), np.append(positions, riding.positions)
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+            done = []
+            if running:
+                done.append(batch.attend(layer, query[:running], key[:running], value[:running], scaling))
+            if riding is not None:
+                q, k, v = (x[running:, :, 0] for x in (query, key, value))
+                done.append(riding.attend(layer, q, k, v, scaling)[:, None])
+            return torch.cat(done) if len(done) > 1 else done[0]
+
         hidden: Tensor = self._trunk(
-            input_ids=tokens[:, None].to(device),
-            position_ids=positions[:, None].to(device),
+            input_ids=torch.from_numpy(tokens)[:, None].to(device),
+            position_ids=torch.from_numpy(positions)[:, None].to(device),
             use_cache=False,
-            attend=batch.attend,
+            attend=attend,
         ).last_hidden_state[:, 0]
-        batch.remember(hidden)
-        return hidden
+        if running:
+            batch.remember(hidden[:running])
+        if riding is not None:
+            riding.finish(hidden[running:])
+        return hidden[:running]
 
     def _draw(self, now: NDArray[np.int64], hidden: Float[Tensor, "now width"]) -> NDArray[np.int64]:
         """One token for each of these rows; returns those that end with it."""
@@ -196,7 +223,7 @@ class Decoding:
         rows, store = self._rows, self.store
         computed = rows.count[leaving] - (0 if self.heads else 1)
         room = store.reserve(int(computed.sum()))
-        whose, places, slots = [], [], []
+        whose, slots = list[int](), list[Ids]()
         for row, count in zip(leaving.tolist(), computed.tolist(), strict=True):
             if count > room:
                 continue
@@ -204,21 +231,23 @@ class Decoding:
             edge = store.hold(rows.tokens[row, 1 : count + 1].copy(), ready=True, after=prefix)
             if new := store.held - before:  # all of the edge; else another row drew the same
                 room -= new
-                end = int(rows.private[row]) + count
-                whose.append(np.full(new, row))
-                places.append(np.arange(end - new, end))
+                whose.append(row)
                 slots.append(edge.slots)
         if slots:
-            self._batch.keep(np.concatenate(whose), np.concatenate(places), np.concatenate(slots))
+            self._batch.keep(np.asarray(whose), slots)
 
     def _leave(self, leaving: NDArray[np.int64]) -> list[int]:
         left: list[int] = self._rows.request[leaving].tolist()
-        for group in self._rows.group[leaving].tolist():
+        self._release(self._rows.group[leaving].tolist())
+        self._rows.keep(self._batch.leave(leaving))
+        return left
+
+    def _release(self, groups: Iterable[int]) -> None:
+        """A row of each is done."""
+        for group in groups:
             self._left[group] -= 1
             if not self._left[group]:
                 self._pins.pop(group).pins -= 1
-        self._batch.move(*self._rows.leave(leaving), self._rows.active)
-        return left
 
     def _pin(self, group: int, edge: Edge) -> None:
         edge.pins += 1

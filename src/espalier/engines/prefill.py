@@ -2,18 +2,19 @@
 
 Edges of the trie lie end to end in one row of tokens, so nothing is padded but attention, where edges that are alike in
 size share a call. An edge attends to the held states of what is above it and causally to itself; edges below it wait
-for the next pass.
+for the next pass. A pass may go through the model together with tokens of running rows (Agrawal et al. 2024, Sarathi,
+arXiv 2308.16369).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from espalier.engines.store import HIDDEN, Plane, Store
 from espalier.engines.trie import Edge
@@ -23,23 +24,20 @@ _TOKENS = 1024  # in a pass; more leave a processor's cache
 _WASTE, _FREE = 1.5, 65_536
 
 
-def prefill(trunk: nn.Module, store: Store, ends: Sequence[Edge]) -> None:
-    """Make these edges and all above them ready."""
+def passes(ends: Iterable[Edge]) -> list[list[Edge]]:
+    """The edges that make these and all above them ready, pass by pass."""
     waiting = list({edge: None for end in ends for edge in end.above() if not edge.ready})
+    found: list[list[Edge]] = []
+    done: set[Edge] = set()
     while waiting:
-        now = [edge for edge in waiting if edge.parent is not None and edge.parent.ready]
-        for edges in _passes(now):
-            run = _Pass(edges, store)
-            hidden = trunk(
-                input_ids=run.token_ids[None], position_ids=run.positions[None], use_cache=False, attend=run.attend
-            ).last_hidden_state[0]
-            store.write(HIDDEN, run.slots, hidden)
-            for edge in edges:
-                edge.ready = True
-        waiting = [edge for edge in waiting if not edge.ready]
+        now = [edge for edge in waiting if edge.parent is not None and (edge.parent.ready or edge.parent in done)]
+        found += _alike(now)
+        done.update(now)
+        waiting = [edge for edge in waiting if edge not in done]
+    return found
 
 
-def _passes(edges: list[Edge]) -> Iterator[list[Edge]]:
+def _alike(edges: list[Edge]) -> Iterator[list[Edge]]:
     """Edges that go through the model together: alike in what is above them and in size."""
     group: list[Edge] = []
     tokens = work = 0
@@ -57,11 +55,11 @@ def _passes(edges: list[Edge]) -> Iterator[list[Edge]]:
         yield group
 
 
-class _Pass:
+class Pass:
     """One packed pass: its tokens, and the attention that also writes their keys and values into the store."""
 
-    def __init__(self, edges: list[Edge], store: Store) -> None:
-        self.store = store
+    def __init__(self, edges: Sequence[Edge], store: Store) -> None:
+        self.edges, self.store = edges, store
         sizes = np.asarray([len(edge.tokens) for edge in edges])
         befores = np.asarray([edge.begin for edge in edges])
         longest, before = int(sizes.max()), int(befores.max())
@@ -78,9 +76,11 @@ class _Pass:
         def tensor(x: np.ndarray) -> Tensor:
             return torch.from_numpy(x).to(store.device)
 
-        self.token_ids = tensor(np.concatenate([edge.tokens for edge in edges]))
+        self.tokens, self.positions = (
+            np.concatenate([edge.tokens for edge in edges]),
+            np.repeat(befores, sizes) + within,
+        )
         self.slots = tensor(np.concatenate([edge.slots for edge in edges]))
-        self.positions = tensor(np.repeat(befores, sizes) + within)
         self._own, self._looked = tensor(own), tensor(looked)
         self._back = tensor(np.repeat(np.arange(len(edges)) * longest, sizes) + within)
         self._mask: Tensor | None = None
@@ -90,16 +90,27 @@ class _Pass:
             self._mask = tensor(np.concatenate((seen, causal), -1))[:, None]
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None
-    ) -> Float[Tensor, "1 tokens heads width"]:
+        self,
+        layer: int,
+        query: Float[Tensor, "tokens heads width"],
+        key: Float[Tensor, "tokens kv_heads width"],
+        value: Float[Tensor, "tokens kv_heads value_width"],
+        scaling: float | None,
+    ) -> Float[Tensor, "tokens heads value_width"]:
         """Padding lies right of an edge's tokens, where causality hides it, or is masked."""
-        q = query[0].transpose(0, 1)[self._own].transpose(1, 2)
-        k = self._keys(Plane("key", layer), key[0].transpose(0, 1))
-        v = self._keys(Plane("value", layer), value[0].transpose(0, 1))
+        q = query[self._own].transpose(1, 2)
+        k = self._keys(Plane("key", layer), key)
+        v = self._keys(Plane("value", layer), value)
         out = F.scaled_dot_product_attention(
             q, k, v, self._mask, is_causal=self._mask is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
         )
-        return out.transpose(1, 2).flatten(0, 1).index_select(0, self._back)[None]
+        return out.transpose(1, 2).flatten(0, 1).index_select(0, self._back)
+
+    def finish(self, hidden: Float[Tensor, "tokens width"]) -> None:
+        """Hold the last hidden states: what was computed is there for others now."""
+        self.store.write(HIDDEN, self.slots, hidden)
+        for edge in self.edges:
+            edge.ready = True
 
     def _keys(self, plane: Plane, new: Float[Tensor, "tokens heads width"]) -> Float[Tensor, "edges heads keys width"]:
         self.store.write(plane, self.slots, new)

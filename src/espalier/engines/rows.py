@@ -54,8 +54,6 @@ class Rows:
         start: the position of the row's first new token.
         count: how many tokens the row has drawn.
         over: whether the row has drawn its last token.
-        anchor: the slot of the last token that the row shares with its group; -1 where it shares none.
-        private: how many of the prefix's tokens the row keeps for itself.
         tokens: column 0 is the prefix's last token, then what was drawn.
     """
 
@@ -68,19 +66,17 @@ class Rows:
         self.start = np.zeros(places, dtype=np.int64)
         self.count = np.zeros(places, dtype=np.int64)
         self.over = np.zeros(places, dtype=bool)
-        self.anchor = np.zeros(places, dtype=np.int64)
-        self.private = np.zeros(places, dtype=np.int64)
         self.cut = np.zeros(places, dtype=np.float64)
         self.tokens = np.zeros((places, 1 + _FIRST_WIDTH), dtype=np.int64)
         self.logprobs = np.zeros((places, 1 + _FIRST_WIDTH), dtype=np.float32)
 
-    def enter(self, index: int, request: Request, anchor: int, private: int) -> None:
+    def enter(self, index: int, request: Request) -> None:
         """Seat a request in the next free place."""
         row = self.active
         self.request[row], self.group[row], self.stream[row] = index, request.group, request.stream
         self.limit[row], self.start[row] = request.limit, len(request.prefix)
         self.count[row], self.cut[row], self.tokens[row, 0] = 0, 0.0, request.prefix[-1]
-        self.over[row], self.anchor[row], self.private[row] = False, anchor, private
+        self.over[row] = False
         self.active += 1
 
     def record(
@@ -117,15 +113,11 @@ class Rows:
             self.tokens[row, drawn].tolist(), self.logprobs[row, drawn].tolist(), stop, float(self.cut[row]) / count
         )
 
-    def leave(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Free these places (ascending) and fill them with the last active rows; returns (moved from, moved to)."""
-        left = self.active - len(rows)
-        targets = rows[rows < left]
-        sources = np.setdiff1d(np.arange(left, self.active), rows)
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Let the others go; these lie in this order from now on."""
         for column in (
             self.request, self.group, self.stream, self.limit, self.start, self.count,
-            self.over, self.anchor, self.private, self.cut, self.tokens, self.logprobs,
+            self.over, self.cut, self.tokens, self.logprobs,
         ):  # fmt: skip
-            column[targets] = column[sources]
-        self.active = left
-        return sources, targets
+            column[: len(rows)] = column[rows]
+        self.active = len(rows)
