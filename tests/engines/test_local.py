@@ -244,6 +244,9 @@ def test_what_cannot_be_continued_says_so(qwen: Model) -> None:
         engine.extend([Node("", "prompt")], 1, Sampling())
     with pytest.raises(ConfigError, match="n must be at least 1"):
         engine.extend([root], 0, Sampling())
+    with pytest.raises(ConfigError, match=r"stop must be a tuple of strings, found '12'"):
+        Sampling(stop="12")  # type: ignore[arg-type]
+    assert Sampling(stop=["1", "2"]) == Sampling(stop=("1", "2"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="empty stop string"):
         engine.extend([root], 1, Sampling(stop=("",)))
     foreign = Node("12", "prompt", token_ids=[1, 2], meta={"tokenizer": "another"})

@@ -334,7 +334,7 @@ def test_iteration_streams_instead_of_loading(tmp_path: Path) -> None:
 def test_loading_searches_for_garbage_once_however_many_nodes_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("espalier.trees.parquet.MANY_NODES", 20_000)
+    monkeypatch.setattr("espalier.trees.stored.MANY_NODES", 20_000)
     path = tmp_path / "f.parquet"
     with ForestWriter(path) as writer:
         for i in range(10_000):

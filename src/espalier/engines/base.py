@@ -42,6 +42,9 @@ class Sampling:
             raise ConfigError(f"top_p must be in (0, 1], found {self.top_p}")
         if self.top_k < 0:
             raise ConfigError(f"top_k must not be negative, found {self.top_k}")
+        if isinstance(self.stop, str):
+            raise ConfigError(f"stop must be a tuple of strings, found {self.stop!r}; write stop=({self.stop!r},)")
+        object.__setattr__(self, "stop", tuple(self.stop))  # a list, say, of a config file
 
 
 @runtime_checkable

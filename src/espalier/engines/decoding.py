@@ -2,8 +2,8 @@
 
 What a prefix lacks is prefilled once, when the first of its rows enters, if it can in one pass with the next tokens of
 the rows that run; its first tokens are drawn from the hidden state of its last, which is held. What a row computed is
-held when it leaves. Where heads are read, a row that has ended
-stays for one step, so that its last token goes through the model with the others' and leaves its states too.
+held when it leaves. Where heads are read, a row that has ended stays for one step, so that its last token goes through
+the model with the others' and leaves its states too.
 """
 
 from __future__ import annotations

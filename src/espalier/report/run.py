@@ -21,7 +21,7 @@ from espalier.report.html import write_html
 from espalier.report.parts import Report, ShownTree
 from espalier.report.save import from_json
 from espalier.trees import Tree
-from espalier.trees.parquet import open_forest
+from espalier.trees.stored import open_forest
 
 SHOWN = 5
 """Trees that a page shows of a forest."""

@@ -14,7 +14,8 @@ from espalier.trees.streams import Stream, put_stream, read_stream
 from espalier.trees.views import Group, Pair, chains, first_error, groups, pairs, split_steps, steps
 
 if TYPE_CHECKING:
-    from espalier.trees.parquet import ForestWriter, open_forest
+    from espalier.trees.parquet import ForestWriter
+    from espalier.trees.stored import open_forest
 
 __all__ = [
     "AUTHORS",
@@ -46,6 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("ForestWriter", "open_forest"):  # they load pyarrow, which most work in memory never needs
-        return getattr(import_module("espalier.trees.parquet"), name)
+    homes = {"ForestWriter": "parquet", "open_forest": "stored"}  # they load pyarrow, which most work never needs
+    if name in homes:
+        return getattr(import_module(f"espalier.trees.{homes[name]}"), name)
     raise AttributeError(f"module 'espalier.trees' has no attribute {name!r}")

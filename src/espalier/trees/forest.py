@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import overload
+from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 
@@ -12,11 +12,20 @@ from espalier.errors import DataError, EspalierError
 from espalier.trees.node import Node, Tree
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """Trees that are read when they are asked for."""
+
+    def load(self) -> list[Tree]:
+        """All of them."""
+        ...
+
+
 class Forest(Sequence[Tree]):
     """A sequence of trees.
 
     `trees` may be any sequence: a list in memory, or a stored one that reads a tree when it is asked for (see
-    `espalier.trees.parquet`). Changing a tree of a stored forest does not change the file; call `load()` first and
+    `espalier.trees.stored`). Changing a tree of a stored forest does not change the file; call `load()` first and
     write the result.
 
     >>> forest = Forest([Tree(Node("1+1=", "prompt"))])
@@ -59,8 +68,7 @@ class Forest(Sequence[Tree]):
 
     def load(self) -> Forest:
         """The same forest with every tree in memory."""
-        stored = getattr(self.trees, "load", None)
-        return Forest(list(self.trees) if stored is None else stored(), self.skipped)
+        return Forest(self.trees.load() if isinstance(self.trees, Stored) else list(self.trees), self.skipped)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Store the forest as Parquet: one file (`.parquet`) or a new folder; see `espalier.trees.parquet.write`."""

@@ -67,7 +67,7 @@ def read(
     if _is_forest(path):
         if format or columns:
             raise ConfigError(f"{path} is a stored forest; format= and columns= are for tables")
-        from espalier.trees.parquet import open_forest
+        from espalier.trees.stored import open_forest
 
         return open_forest(path)
 
@@ -103,7 +103,7 @@ def _is_forest(path: Path) -> bool:
         raise DataError(str(path), None, None, "no such file", "a file to read")
     if path.suffix != ".parquet":
         return False
-    from espalier.trees.parquet import is_forest
+    from espalier.trees.stored import is_forest
 
     return is_forest(path)
 
