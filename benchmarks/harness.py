@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -144,8 +145,9 @@ class Worker:
 
     def round(self) -> Figures:
         assert self.process.stdin is not None
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has died: the answer says of what
+            self.process.stdin.write("round\n")
+            self.process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -186,7 +188,7 @@ def run(
     """Make the work in `folder`, run the rounds in turn, and return the case's record for results.json.
 
     A contestant whose environment is not there is left out; one that fails is recorded with its error, and the others
-    go on.
+    go on. Ctrl-C ends the case: `stopped` is set, and the rounds made so far count.
     """
     case.make(folder)
     present = [c for c in case.contestants if interpreter(c.peer)]
@@ -202,6 +204,7 @@ def run(
                 errors[contestant.name] = str(error)
     workers: dict[str, Worker] = {}
     found: dict[str, dict[str, str]] = {}
+    stopped = False
     try:
         for number in range(rounds):
             for contestant in present:
@@ -221,9 +224,12 @@ def run(
                 said(f"{case.name}  round {number + 1}  {name}: {case.value(figures):,.4g} {case.unit}")
                 if case.fresh:
                     workers.pop(name).__exit__(None, None, None)
+    except KeyboardInterrupt:
+        stopped = True
     finally:
+        kind = KeyboardInterrupt if stopped else sys.exc_info()[0]
         for worker in workers.values():
-            worker.__exit__(*sys.exc_info())
+            worker.__exit__(kind, None, None)
     values = {name: [case.value(figures) for figures in rows] for name, rows in made.items() if rows}
     return {
         "title": case.title,
@@ -247,6 +253,7 @@ def run(
             if {claim.ours, claim.other} <= values.keys()
         ],
         "absent": absent,
+        "stopped": stopped,
         "errors": errors,
         "versions": found,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,24 @@ def test_an_absent_peer_is_named_and_a_failing_contestant_stops_nobody(
     assert "leaves" in record["errors"]["bad"]
     assert record["absent"] == ["peer"]
     assert record["claims"] == []
+
+
+def test_a_case_that_is_stopped_keeps_the_rounds_it_made(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    words = ["growth-nodes", "--smoke", "--rounds", "1000", "--threads", "1", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks", *words], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "round 2" in line:
+            break
+    process.terminate()
+    said = process.stderr.read()
+    assert process.wait() == 130, said
+    assert "growth-nodes: stopped" in said
+    record = json.loads(out.read_text())["growth-nodes"]
+    assert record["stopped"]
+    assert all(1 <= contestant["count"] < 1000 for contestant in record["contestants"].values())
+    assert record["claims"]
 
 
 def test_a_ratio_is_of_medians_with_the_range_of_paired_rounds() -> None:
