@@ -76,10 +76,8 @@ class Pass:
         def tensor(x: np.ndarray) -> Tensor:
             return torch.from_numpy(x).to(store.device)
 
-        self.tokens, self.positions = (
-            np.concatenate([edge.tokens for edge in edges]),
-            np.repeat(befores, sizes) + within,
-        )
+        self.tokens = np.concatenate([edge.tokens for edge in edges])
+        self.positions = np.repeat(befores, sizes) + within
         self.slots = tensor(np.concatenate([edge.slots for edge in edges]))
         self._own, self._looked = tensor(own), tensor(looked)
         self._back = tensor(np.repeat(np.arange(len(edges)) * longest, sizes) + within)
