@@ -50,51 +50,60 @@ def cases(smoke: bool) -> Iterator[Case]:
     few = {"width": 4, "expand": 2}
     halts = {"max_steps": steps, "stop": "."}
     flying = {"batch": 4, "in_flight": problems}
+    beside = {
+        "own": "share outside the engine",
+        "passes": "passes of the model",
+        "plain_passes": "passes of plain sampling",
+    }
+    against = (
+        "seconds for a token beside those of plain sampling by the same engine in the same process, with as many "
+        "tokens and rows at once"
+    )
+    shown = {"figure": "ratio", "unit": "of plain sampling's time for a token", "beside": beside}
+    prepare = partial(make, size=size, problems=4 * problems, low=30, high=60)
     yield Case(
         "search-overhead",
-        f"Search, {size}: {problems} problems of 30 to 60 tokens, {steps} steps of {step} tokens; seconds for a token "
-        "beside those of plain sampling by the same engine in the same process, with as many tokens and rows at once",
-        partial(make, size=size, problems=4 * problems, low=30, high=60),
+        f"Search, {size}: {problems} problems of 30 to 60 tokens, {steps} steps of {step} tokens; {against}",
+        prepare,
         [
             one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
-            one(
-                "plain, stop string",
-                "Sample",
-                {"n": 8 * steps, "batch": 4 * problems},
-                8,
-                longest=4 * step,
-                of=4,
-                stop=".",
-            ),
             one("beam", "StepBeam", {**few, **rounds}, 8),
             one("diverse beams", "DiverseTreeSearch", {**few, **rounds}, 8),
             one("particles", "ParticleFilter", {"particles": 8, **rounds}, 8),
             one("MCTS", "MCTS", {"simulations": steps * 2, "expand": 4, "stop": ""}, 4),
             one("lookahead", "StepBeam", {**few, **rounds, "max_steps": steps // 2, "lookahead": 1}, 8),
             one("tree sampling", "TreeSampling", {"rollouts": 4, **rounds}, 1, n=4),
-            one("beam, stop string", "StepBeam", {**few, **halts}, 8, longest=4 * step),
-            one("particles, stop string", "ParticleFilter", {"particles": 8, **halts}, 8, longest=4 * step),
-            one("beam, in flight", "StepBeam", {**few, **halts, **flying}, 8, longest=4 * step, of=4),
-            one(
-                "particles, in flight", "ParticleFilter", {"particles": 8, **halts, **flying}, 8, longest=4 * step, of=4
-            ),
         ],
         [
             *(Claim(name, "plain sampling", most=MOST) for name in ("beam", "diverse beams", "particles", "MCTS")),
             *(Claim(name, "plain sampling") for name in ("lookahead", "tree sampling")),
+        ],
+        **shown,
+    )
+    ends: dict[str, Any] = {"longest": 4 * step}
+    many: dict[str, Any] = {**ends, "of": 4}
+    plain = {"n": 8 * steps, "batch": 4 * problems}
+    yield Case(
+        "search-halts",
+        f"Search, {size}: {problems} problems of 30 to 60 tokens (in flight {4 * problems}), {steps} steps that end at "
+        f"a stop string, of {step} tokens on average; {against}",
+        prepare,
+        [
+            one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
+            one("plain, stop string", "Sample", plain, 8, stop=".", **many),
+            one("beam, stop string", "StepBeam", {**few, **halts}, 8, **ends),
+            one("particles, stop string", "ParticleFilter", {"particles": 8, **halts}, 8, **ends),
+            one("beam, in flight", "StepBeam", {**few, **halts, **flying}, 8, **many),
+            one("particles, in flight", "ParticleFilter", {"particles": 8, **halts, **flying}, 8, **many),
+        ],
+        [
+            Claim("plain, stop string", "plain sampling"),
             *(
                 Claim(f"{name}, {how}", "plain sampling")
                 for name in ("beam", "particles")
                 for how in ("stop string", "in flight")
             ),
             *(Claim(f"{name}, in flight", "plain, stop string", most=MOST) for name in ("beam", "particles")),
-            Claim("plain, stop string", "plain sampling"),
         ],
-        figure="ratio",
-        unit="of plain sampling's time for a token",
-        beside={
-            "own": "share outside the engine",
-            "passes": "passes of the model",
-            "plain_passes": "passes of plain sampling",
-        },
+        **shown,
     )

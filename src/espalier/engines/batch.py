@@ -1,12 +1,14 @@
-"""The rows that run, in cohorts: rows that entered together, and others where one step for all of them costs less.
+"""The keys and values of rows that run side by side, and attention over them.
 
-Attention pads the rows of a cohort to the longest and its groups to the largest. A long shared prompt is worth a cohort
-with groups; of rows that share little, or of groups most of whose rows have left, each has a copy for itself.
+Each row has a seat, where the keys and values of its own tokens lie: the rest of its prefix, and what it drew. A row
+that ends leaves its seat behind, and the next to enter takes it, so nobody else is moved. Attention pads the own parts
+of a bench of seats to the longest; rows of like length sit together where they can. What rows share lies once for a
+group of them (`espalier.engines.groups`). The scores of both parts meet in one softmax, so the result is that of
+ordinary attention.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,110 +17,193 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from espalier.engines import sharing
-from espalier.engines.cohort import Cohort
-from espalier.engines.store import Store
+from espalier.engines.groups import Groups, mask
+from espalier.engines.store import HIDDEN, Plane, Store
 from espalier.engines.trie import Ids
 
-# What a cohort costs by itself at every step, in tokens of keys and values read: some twenty operators a layer.
-_COHORT_ON_CPU, _COHORT_ON_GPU = 4_000, 100_000
-_COMMON = 3  # so many times cheaper is a token that is read for all rows of a group, for each of its places
+_ROOM = 32  # how many tokens a row's own part grows by, at least
+_SPREAD = 1.25  # seats for each row at most: attention is computed for those that nobody has, too
+_BENCH = 16  # seats that are padded alike
+# What a bench costs by itself at every step, in tokens of keys and values read: three operators a layer.
+_ALONE_ON_CPU, _ALONE_ON_GPU = 50, 100_000
 
 
 class Batch:
-    """Rows numbered 0, 1, ... without holes, cohort after cohort.
+    """Rows numbered 0, 1, ... without holes, in the order in which they entered.
 
     Rows `enter` at the end. For each step, `begin` it and run the model with `attend`, then `remember`. Before rows
     `leave`, `keep` what they computed.
+
+    Attributes:
+        groups: what rows share.
+        seats, lengths: of each row, and how many tokens of its own it has.
+        own: each "seats heads room width" for keys and values, "seats 1 room width" for hidden states.
+
+    Args:
+        store: holds what the rows go on from.
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        self.cohorts: list[Cohort] = []
-        self._fixed = _COHORT_ON_CPU if store.device.type == "cpu" else _COHORT_ON_GPU
+        self.store, self.groups = store, Groups(store)
+        self.seats = self.lengths = np.zeros(0, dtype=np.int64)
+        self.own: dict[Plane, Tensor] = {}
+        self._room = 0
+        self._alone = _ALONE_ON_CPU if store.device.type == "cpu" else _ALONE_ON_GPU
+        self._masks: dict[int, list[Tensor]] = {}  # by the number of kv heads: made once for all layers
+
+    @property
+    def span(self) -> int:
+        """The last seat that is taken is the one before this."""
+        return int(self.seats.max(initial=-1)) + 1
+
+    @property
+    def used(self) -> int:
+        """How many tokens of its own the longest row has."""
+        return int(self.lengths.max(initial=0))
 
     def enter(self, shared: Sequence[Ids], own: Sequence[Ids]) -> None:
         """New rows: for each the slots of the held tokens that it shares with others, and of those that are its own."""
-        self.cohorts.append(Cohort.entering(self.store, shared, own))
-
-    def tidy(self) -> NDArray[np.int64]:
-        """Merge cohorts as long as that makes a step cheaper; returns the rows as they lie then."""
-        lots = [[i] for i in range(len(self.cohorts))]
-
-        def cost(lot: list[int]) -> int:
-            return min(_costs([self.cohorts[i] for i in lot]))
-
-        while len(lots) > 1:
-            pairs = [(a, b) for i, a in enumerate(lots) for b in lots[:i]]
-            a, b = min(pairs, key=lambda pair: cost(pair[0] + pair[1]) - cost(pair[0]) - cost(pair[1]))
-            if cost(a + b) - cost(a) - cost(b) > self._fixed:
-                break
-            lots = [lot for lot in lots if lot not in (a, b)] + [a + b]
-        starts = np.cumsum([0, *(cohort.rows for cohort in self.cohorts)])
-        lots = [sorted(lot, key=lambda i: -self.cohorts[i].places) for lot in lots]
-        order = [np.arange(starts[i], starts[i + 1]) for lot in lots for i in lot]
-        self.cohorts = [_merged([self.cohorts[i] for i in lot]) for lot in lots]
-        return np.concatenate([np.zeros(0, dtype=np.int64), *order])
+        lengths = np.asarray([len(slots) for slots in own], dtype=np.int64)
+        free = self._free(lengths)
+        self.seats, self.lengths = np.concatenate((self.seats, free)), np.concatenate((self.lengths, lengths))
+        self._fit()
+        row, place = within(lengths)
+        slots, seat, at = self._tensor(np.concatenate(own)), self._tensor(free[row]), self._tensor(place)
+        for plane, states in self.own.items():
+            if plane != HIDDEN and len(slots):
+                states[seat, :, at] = self.store.read(plane, slots)
+        self.groups.enter(free, shared)
 
     def leave(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Let these rows go (ascending); returns those that stay, as they lie then."""
-        order = [np.zeros(0, dtype=np.int64)]
-        for cohort, start, gone in self._parts(rows):
-            order.append(start + cohort.leave(gone))
-        self.cohorts = [cohort for cohort in self.cohorts if cohort.rows]
-        return np.concatenate(order)
+        """Let these rows go; returns the numbers of those that stay."""
+        self.groups.leave(self.seats[rows])
+        stay = np.delete(np.arange(len(self.seats)), rows)
+        self.seats, self.lengths = self.seats[stay], self.lengths[stay]
+        if self.span > _SPREAD * len(stay):
+            self._close_up()
+        return stay
 
     def keep(self, rows: NDArray[np.int64], slots: Sequence[Ids]) -> None:
-        """Write the latest own tokens of these rows (ascending) into the store, as many as there are slots for each."""
-        first = 0
-        for cohort, _, local in self._parts(rows):
-            if len(local):
-                cohort.keep(local, slots[first : first + len(local)])
-            first += len(local)
+        """Write the latest own tokens of these rows into the store, of each as many as there are slots for it."""
+        counts = np.asarray([len(each) for each in slots])
+        which, place = within(counts)
+        row, place = rows[which], place + (self.lengths[rows] - counts)[which]
+        to, seat, at = self._tensor(np.concatenate(slots)), self._tensor(self.seats[row]), self._tensor(place)
+        for plane, states in self.own.items():
+            found = states[seat, :, at]
+            self.store.write(plane, to, found[:, 0] if plane == HIDDEN else found)
 
     def begin(self) -> None:
         """Start a step, which gives each row a token of its own."""
-        for cohort in self.cohorts:
-            cohort.begin()
+        self._seat, self._place = self._tensor(self.seats), self._tensor(self.lengths)
+        self.lengths = self.lengths + 1
+        self._fit()
+        rows, span = len(self.seats), self.span
+        self._whole = bool((self.seats == np.arange(span)).all()) if rows == span else False
+        self._seen, row = np.ones(span, dtype=np.int64), np.zeros(span, dtype=np.int64)  # nobody's seat sees a token
+        self._seen[self.seats], row[self.seats] = self.lengths, np.arange(rows)
+        self._row = self._tensor(row)
+        self._benches = self._padded_alike()
+        self._masks.clear()
+        self.groups.begin(span)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """Attention of one new token a row to what it shares and to its own tokens, the new one included."""
-        sizes = [cohort.rows for cohort in self.cohorts]
-        parts = zip(self.cohorts, query.split(sizes), key.split(sizes), value.split(sizes), strict=True)
-        return torch.cat([cohort.attend(layer, q, k, v, scaling) for cohort, q, k, v in parts])
+        rows, heads, _, width = query.shape
+        kv_heads, scale = key.shape[1], width**-0.5 if scaling is None else scaling
+        keys, values = self._write(Plane("key", layer), key), self._write(Plane("value", layer), value)
+        query = query.reshape(rows, kv_heads, heads // kv_heads, width)
+        if not self._whole:
+            query = query.index_select(0, self._row)
+        shared = self.groups.longest
+        common = self.groups.scores(layer, query, scale) if shared else None
+        outs, weights = list[Tensor](), list[Tensor]()
+        for (bench, used), unseen in zip(self._benches, self._mask(query), strict=True):
+            q, k, v = (x.flatten(0, 1) for x in (query[bench], keys[bench], values[bench]))
+            scores = torch.baddbmm(unseen, q, k[:, :used].transpose(1, 2), alpha=scale)
+            if common is not None:
+                scores = torch.cat((common[bench].flatten(0, 1), scores), -1)
+            weights.append(scores.softmax(-1, dtype=torch.float32).to(query.dtype))
+            outs.append(torch.bmm(weights[-1][..., shared:], v[:, :used]).unflatten(0, (-1, kv_heads)))
+        out = torch.cat(outs) if len(outs) > 1 else outs[0]
+        if common is not None:
+            of_common = torch.cat([each[..., :shared] for each in weights])
+            out += self.groups.mix(layer, of_common.unflatten(0, (-1, kv_heads)))
+        if not self._whole:
+            out = out.index_select(0, self._seat)
+        return out.view(rows, 1, heads, -1)
 
     def remember(self, hidden: Float[Tensor, "rows width"]) -> None:
         """Keep the last hidden states of the step's tokens."""
-        parts = hidden.split([cohort.rows for cohort in self.cohorts])
-        for cohort, part in zip(self.cohorts, parts, strict=True):
-            cohort.remember(part)
+        self._write(HIDDEN, hidden[:, None, None])
 
-    def _parts(self, rows: NDArray[np.int64]) -> list[tuple[Cohort, int, NDArray[np.int64]]]:
-        """For each cohort the number of its first row, and which of its rows are among `rows` (ascending)."""
-        ends = np.cumsum([cohort.rows for cohort in self.cohorts])
-        starts = ends - [cohort.rows for cohort in self.cohorts]
-        cuts = np.searchsorted(rows, ends)
-        return [
-            (cohort, int(start), part - start)
-            for cohort, start, part in zip(self.cohorts, starts, np.split(rows, cuts[:-1]), strict=True)
-        ]
+    def _free(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Free seats for rows with so many own tokens, of those in front; the longest sit where the longest are."""
+        free = np.setdiff1d(np.arange(len(self.seats) + len(lengths)), self.seats)[: len(lengths)]
+        used = np.zeros(max(self.span, int(free.max()) + 1) // _BENCH + 1, dtype=np.int64)
+        np.maximum.at(used, self.seats // _BENCH, self.lengths)
+        found = np.empty_like(free)
+        found[np.argsort(-lengths, kind="stable")] = free[np.argsort(-used[free // _BENCH], kind="stable")]
+        return found
+
+    def _padded_alike(self) -> list[tuple[slice, int]]:
+        """Benches, and the own tokens of the longest row of each; neighbours are one where that is cheaper."""
+        used = np.maximum.reduceat(self._seen, np.arange(0, len(self._seen), _BENCH)).tolist()
+        found: list[tuple[slice, int]] = []
+        for i, most in enumerate(used):
+            begin, end = i * _BENCH, min((i + 1) * _BENCH, len(self._seen))
+            if found:
+                before, other = found[-1]
+                both, size = max(most, other), before.stop - before.start
+                if size * (both - other) + (end - begin) * (both - most) <= self._alone:
+                    found[-1] = slice(before.start, end), both
+                    continue
+            found.append((slice(begin, end), most))
+        return found
+
+    def _write(self, plane: Plane, new: Float[Tensor, "rows heads 1 width"]) -> Float[Tensor, "seats heads room width"]:
+        """Put the new token into its place; return the own parts."""
+        own = self.own[plane]
+        own[self._seat, :, self._place] = new[:, :, 0]
+        return own
+
+    def _mask(self, query: Float[Tensor, "seats kv_heads _ _"]) -> list[Float[Tensor, "seats*kv_heads 1 used"]]:
+        """Of each bench, what is no token of the row."""
+        if (heads := query.shape[1]) not in self._masks:
+            self._masks[heads] = [mask(self._seen[bench], used, query) for bench, used in self._benches]
+        return self._masks[heads]
+
+    def _fit(self) -> None:
+        """Make seats for all rows, with room for all of their own tokens."""
+        seats = max((len(states) for states in self.own.values()), default=0)
+        if self.span <= seats and self.used <= self._room:
+            return
+        if self.used > self._room:
+            self._room = self.used + max(_ROOM, self.used // 2)
+        for plane in self.store.planes:
+            states = self.store.empty(plane, max(self.span, seats), self._room)
+            if plane in self.own:
+                old = self.own[plane]
+                states[: len(old), :, : old.shape[2]] = old
+            self.own[plane] = states
+
+    def _close_up(self) -> None:
+        """Let the rows at the back take the free seats in front of them."""
+        rows = len(self.seats)
+        moving = np.flatnonzero(self.seats >= rows)
+        of, to = self.seats[moving], np.setdiff1d(np.arange(rows), self.seats)
+        self.groups.move(of, to)
+        self.seats[moving] = to
+        source, target = self._tensor(of), self._tensor(to)
+        for plane, states in self.own.items():
+            whole = states.transpose(2, 3) if plane.kind == "key" else states  # contiguous: a row is one copy
+            whole.index_copy_(0, target, whole.index_select(0, source))
+
+    def _tensor(self, x: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(x).to(self.store.device)
 
 
-def _merged(cohorts: Sequence[Cohort]) -> Cohort:
-    """All rows in the first of these."""
-    if len(cohorts) > 1:
-        apart, shared = _costs(cohorts)
-        cohorts = cohorts if shared < apart else [cohort.flat() for cohort in cohorts]
-        cohorts[0].join(cohorts[1:])
-    return cohorts[0]
-
-
-def _costs(cohorts: Sequence[Cohort]) -> tuple[int, int]:
-    """What a step of these rows in one cohort costs, in own tokens read: if they share nothing, and if they share."""
-    lengths = np.concatenate([cohort.lengths for cohort in cohorts])
-    shared = [path for cohort in cohorts for path in cohort.shared]
-    groups = Counter(int(path[-1]) if len(path) else -1 for path in shared)
-    before = np.asarray([len(path) for path in shared])
-    common = len(groups) * max(groups.values()) * int(before.max())
-    apart, together = len(lengths) * int((before + lengths).max()), len(lengths) * int(lengths.max())
-    return apart, together + common // _COMMON + sharing.GROUP * len(groups)
+def within(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For all tokens of rows of these lengths, one row after the other: their row, and their place in it."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

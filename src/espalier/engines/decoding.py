@@ -32,7 +32,7 @@ from espalier.models.heads import read_out
 from espalier.models.logprobs import logit_rule, output_layer
 from espalier.trees import Stop
 
-_FULL = 0.75  # places are filled when fewer are taken: each time costs a little
+_FREE = 1 / 16  # places are filled when so many are free: each time costs a little
 
 
 class Decoding:
@@ -89,9 +89,9 @@ class Decoding:
                 "called, or a call beside theirs failed; let the search end first"
             )
         rows, riding, entering = self._rows, None, range(0)
-        if self._waiting < len(self.requests) and rows.active <= self.places * _FULL:
-            rows.keep(self._batch.tidy())
-            entering = self._entering(self.places - rows.active)
+        free = self.places - rows.active
+        if self._waiting < len(self.requests) and free >= max(1, _FREE * self.places):
+            entering = self._entering(free)
             riding = self._prefill(entering)
         hidden = [self._forward(rows.active, riding)] if rows.active or riding else []
         if entering:
@@ -151,8 +151,12 @@ class Decoding:
     def _enter(self, entering: range) -> None:
         """Seat requests, all of whose prefixes are held."""
         edges = {group: self._pins[group] for group in {self.requests[index].group for index in entering}}
-        split = anchors(Counter(edges[self.requests[index].group] for index in entering))
-        paths = {group: np.split(edge.path(), [split[edge].end]) for group, edge in edges.items()}
+        soon = self.requests[entering.start : entering.start + self.places]
+        split = anchors(Counter(self._pins[request.group] for request in soon))
+        paths = dict[int, list[Ids]]()
+        for group, edge in edges.items():
+            there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
+            paths[group] = np.split(edge.path(), [max(there, split[edge].end)])
         for index in entering:
             self._rows.enter(index, self.requests[index])
         shared, own = zip(*(paths[self.requests[index].group] for index in entering), strict=True)

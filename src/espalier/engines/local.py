@@ -24,7 +24,7 @@ from espalier.engines.layers import Casts, fast_layers
 from espalier.engines.prefixes import prefix_tokens
 from espalier.engines.rows import Request, Sampled
 from espalier.engines.sampler import streams
-from espalier.engines.session import Session, long_first
+from espalier.engines.session import Session, side_by_side
 from espalier.engines.stops import Decoder, StopStrings
 from espalier.engines.store import Store
 from espalier.errors import ConfigError, EngineError
@@ -146,7 +146,7 @@ class LocalEngine:
             return []
         started, sampling = time.perf_counter(), Sampling(max_tokens=1)
         requests = self._requests(self._paths(prefixes), 1, sampling)
-        order = long_first(requests)
+        order = side_by_side(requests, prefixes)
         with self._ready():
             decoding = self._decoding(sampling, min(self.batch_size, len(requests)))
             decoding.add([requests[i] for i in order])

@@ -76,7 +76,7 @@ class Session:
             engine._check_weights()
             self._batches[alike] = engine._decoding(alike, self.places), {}
         decoding, whose = self._batches[alike]
-        order = long_first(asked.requests)
+        order = side_by_side(asked.requests, prefixes)
         numbers = decoding.add([asked.requests[i] for i in order])
         asked.waiting = dict(zip(numbers, order, strict=True))
         whose.update(dict.fromkeys(numbers, asked))
@@ -115,6 +115,19 @@ class Session:
             prefix.root().meta["tokenizer"] = engine.model.fingerprint
 
 
-def long_first(requests: Sequence[Request]) -> list[int]:
-    """An order in which rows of one batch have prefixes of like length, and too long a batch fails at once."""
-    return sorted(range(len(requests)), key=lambda i: (-len(requests[i].prefix), requests[i].group))
+def side_by_side(requests: Sequence[Request], prefixes: Sequence[Node]) -> list[int]:
+    """An order in which rows that run together have prefixes of like length and share much of them.
+
+    Trees with long prefixes go first, so that too long a batch fails at once; those of a tree lie side by side.
+    """
+    n, trees = len(requests) // len(prefixes), dict[int, int]()
+    roots = [trees.setdefault(id(prefix.root()), len(trees)) for prefix in prefixes]
+    longest = [0] * len(trees)
+    for root, request in zip(roots, requests[::n], strict=True):
+        longest[root] = max(longest[root], len(request.prefix))
+
+    def key(i: int) -> tuple[int, int, int, int]:
+        root, request = roots[i // n], requests[i]
+        return -longest[root], root, -len(request.prefix), request.group
+
+    return sorted(range(len(requests)), key=key)

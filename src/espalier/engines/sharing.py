@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from espalier.engines.trie import Edge
 
-GROUP = 256
+GROUP = 1000
 """What a group costs by itself at every step, in tokens read: its products, and the places of rows that have left."""
 
 
