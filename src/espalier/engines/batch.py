@@ -125,9 +125,9 @@ class Batch:
                 scores = torch.cat((common[bench].flatten(0, 1), scores), -1)
             weights.append(scores.softmax(-1, dtype=torch.float32).to(query.dtype))
             outs.append(torch.bmm(weights[-1][..., shared:], v[:, :used]).unflatten(0, (-1, kv_heads)))
-        out = torch.cat(outs) if len(outs) > 1 else outs[0]
+        out = _joined(outs)
         if common is not None:
-            of_common = torch.cat([each[..., :shared] for each in weights])
+            of_common = _joined([each[..., :shared] for each in weights])
             out += self.groups.mix(layer, of_common.unflatten(0, (-1, kv_heads)))
         if not self._whole:
             out = out.index_select(0, self._seat)
@@ -207,3 +207,8 @@ def within(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
     """For all tokens of rows of these lengths, one row after the other: their row, and their place in it."""
     row = np.repeat(np.arange(len(lengths)), lengths)
     return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One after the other; a part alone is not copied."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
