@@ -17,7 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from espalier.engines.groups import Groups, mask
+from espalier.engines.groups import Groups, mask, within
 from espalier.engines.store import HIDDEN, Plane, Store
 from espalier.engines.trie import Ids
 
@@ -201,12 +201,6 @@ class Batch:
 
     def _tensor(self, x: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(x).to(self.store.device)
-
-
-def within(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For all tokens of rows of these lengths, one row after the other: their row, and their place in it."""
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

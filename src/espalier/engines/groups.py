@@ -42,7 +42,7 @@ class Groups:
 
     def __contains__(self, edge: Edge) -> bool:
         """Whether there is a group that shares the text up to the end of this edge."""
-        return bool(len(edge.slots)) and int(edge.slots[-1]) in self._places
+        return int(edge.slots[-1]) in self._places
 
     @property
     def longest(self) -> int:
@@ -85,7 +85,7 @@ class Groups:
         largest = sizes.max()
         order = np.argsort(group, kind="stable")
         chairs, members = np.zeros(span, dtype=np.int64), np.zeros(self._count * largest, dtype=np.int64)
-        rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        _, rank = within(sizes)
         chairs[seats[order]] = group[order] * largest + rank
         members[chairs[seats]] = seats  # seat 0 where nobody sits
         self._in_order = len(members) == span and bool((members == np.arange(span)).all())
@@ -174,6 +174,12 @@ def mask(
     """0 for the first `lengths[i]` of `size` keys and -inf for the others, for each head."""
     seen = torch.from_numpy(np.arange(size) < lengths[:, None]).to(like.device)
     return like.new_zeros(seen.shape).masked_fill_(~seen, float("-inf")).repeat_interleave(like.shape[1], 0)[:, None]
+
+
+def within(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For all tokens of rows of these lengths, one row after the other: their row, and their place in it."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def _grown(x: NDArray[np.int64], size: int, fill: int) -> NDArray[np.int64]:
