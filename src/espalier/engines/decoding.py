@@ -1,15 +1,16 @@
 """Continuous batching: a batch of rows takes a token a step; rows that end leave, and waiting ones enter.
 
 What a prefix lacks is prefilled once, when the first of its rows enters, if it can in one pass with the next tokens of
-the rows that run; its first tokens are drawn from the hidden state of its last, which is held. What a row computed is
-held when it leaves. Where heads are read, a row that has ended stays for one step, so that its last token goes through
+the rows that run; its first tokens are drawn from the hidden state of its last, which is held. Where only the last token
+is lacking (a step goes on), the first of the rows leads: it computes that token as if it were one of its own. What a row
+computed is held when it leaves. Where heads are read, a row that has ended stays for one step, so that its last token goes through
 the model with the others' and leaves its states too.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -88,15 +89,21 @@ class Decoding:
                 "the engine forgot what rows under way go on from: its weights or its device changed, forget() was "
                 "called, or a call beside theirs failed; let the search end first"
             )
-        rows, riding, entering = self._rows, None, range(0)
+        rows, riding, entering, leading, paths = self._rows, None, range(0), dict[Edge, int](), dict[Edge, list[Ids]]()
         free = self.places - rows.active
         if self._waiting < len(self.requests) and free >= max(1, _FREE * self.places):
             entering = self._entering(free)
-            riding = self._prefill(entering)
+            paths = self._paths(entering)
+            leading = self._leading(entering, paths)
+            riding = self._prefill(edge for edge in self._ends(entering) if edge not in leading)
+            self._enter(leading.values(), {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
         hidden = [self._forward(rows.active, riding)] if rows.active or riding else []
         if entering:
-            self._enter(entering)
-            hidden.append(self._ends_of_prefixes(entering))
+            self._hold_led(leading)
+            led = set(leading.values())
+            following = [index for index in entering if index not in led]
+            self._enter(following, paths)
+            hidden.append(self._ends_of_prefixes(following))
         return self._step(torch.cat(hidden))
 
     def _step(self, hidden: Float[Tensor, "rows width"]) -> list[int]:
@@ -122,7 +129,7 @@ class Decoding:
         found: list[tuple[list[int], list[float]]] = []
         while self._waiting < len(self.requests):
             entering = self._entering(self.places)
-            if riding := self._prefill(entering):
+            if riding := self._prefill(self._ends(entering)):
                 self._forward(0, riding)
             logprobs = self._logits(self._ends_of_prefixes(entering)).log_softmax(-1)
             best = logprobs.topk(min(k, logprobs.shape[-1]))
@@ -131,40 +138,72 @@ class Decoding:
         return found
 
     def _entering(self, free: int) -> range:
-        """The next requests, for so many places."""
+        """The next requests, for so many places; what their prefixes lack has slots now."""
         first, self._waiting = self._waiting, min(len(self.requests), self._waiting + free)
-        return range(first, self._waiting)
-
-    def _prefill(self, entering: range) -> Pass | None:
-        """Compute what the prefixes of these lack, but for the last pass, which may take running rows along."""
-        prefixes = {self.requests[index].group: self.requests[index].prefix for index in entering}
+        prefixes = {request.group: request.prefix for request in self.requests[first : self._waiting]}
         self.store.reserve(sum(len(prefix) - self.store.trie.walk(prefix)[1] for prefix in prefixes.values()))
         for group, prefix in prefixes.items():
             before = self.store.held
             self._pin(group, self.store.hold(prefix, ready=False))
             self.prefilled[group] += self.store.held - before
-        lacking = passes(self._pins[group] for group in prefixes)
+        return range(first, self._waiting)
+
+    def _ends(self, entering: Iterable[int]) -> dict[Edge, int]:
+        """Where the prefixes of these requests end, each with the first request that goes on from there."""
+        found = dict[Edge, int]()
+        for index in entering:
+            found.setdefault(self._pins[self.requests[index].group], index)
+        return found
+
+    def _paths(self, entering: range) -> dict[Edge, list[Ids]]:
+        """For each prefix of these the slots of what its rows share with others, and of what is their own."""
+        soon = self.requests[entering.start : entering.start + self.places]
+        split = anchors(Counter(self._pins[request.group] for request in soon))
+        paths = dict[Edge, list[Ids]]()
+        for edge in self._ends(entering):
+            there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
+            paths[edge] = np.split(edge.path(), [max(there, split[edge].end)])
+        return paths
+
+    def _leading(self, entering: range, paths: Mapping[Edge, Sequence[Ids]]) -> dict[Edge, int]:
+        """Requests that compute the last token of their prefix, which is all that is lacking, as their own."""
+        return {
+            edge: index
+            for edge, index in self._ends(entering).items()
+            if len(edge.tokens) == 1 < edge.end
+            and not (edge.ready or edge.children)
+            and edge.parent is not None
+            and edge.parent.ready
+            and len(paths[edge][1])
+        }
+
+    def _prefill(self, ends: Iterable[Edge]) -> Pass | None:
+        """Compute what is lacking up to these, but for the last pass, which may take running rows along."""
+        lacking = passes(ends)
         for edges in lacking[:-1]:
             self._forward(0, Pass(edges, self.store))
         return Pass(lacking[-1], self.store) if lacking else None
 
-    def _enter(self, entering: range) -> None:
-        """Seat requests, all of whose prefixes are held."""
-        edges = {group: self._pins[group] for group in {self.requests[index].group for index in entering}}
-        soon = self.requests[entering.start : entering.start + self.places]
-        split = anchors(Counter(self._pins[request.group] for request in soon))
-        paths = dict[int, list[Ids]]()
-        for group, edge in edges.items():
-            there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
-            paths[group] = np.split(edge.path(), [max(there, split[edge].end)])
+    def _enter(self, entering: Collection[int], paths: Mapping[Edge, Sequence[Ids]]) -> None:
+        """Seat requests."""
+        if not entering:
+            return
         for index in entering:
             self._rows.enter(index, self.requests[index])
-        shared, own = zip(*(paths[self.requests[index].group] for index in entering), strict=True)
+        shared, own = zip(*(paths[self._pins[self.requests[index].group]] for index in entering), strict=True)
         self._batch.enter(shared, own)
 
-    def _ends_of_prefixes(self, entering: range) -> Float[Tensor, "entering width"]:
+    def _hold_led(self, leading: Mapping[Edge, int]) -> None:
+        """The rows that entered last have computed the last tokens of their prefixes."""
+        if leading:
+            last = np.arange(self._rows.active - len(leading), self._rows.active)
+            self._batch.keep(last, [edge.slots for edge in leading])
+        for edge in leading:
+            edge.ready = True
+
+    def _ends_of_prefixes(self, entering: Iterable[int]) -> Float[Tensor, "entering width"]:
         """The held hidden states that the first tokens of these rows are drawn from."""
-        slots = np.asarray([self._pins[self.requests[index].group].slots[-1] for index in entering])
+        slots = np.asarray([self._pins[self.requests[index].group].slots[-1] for index in entering], dtype=np.int64)
         return self.store.read(HIDDEN, torch.from_numpy(slots).to(self.store.device))
 
     def _forward(self, running: int, riding: Pass | None) -> Float[Tensor, "running width"]:

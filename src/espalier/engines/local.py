@@ -165,8 +165,7 @@ class LocalEngine:
         return next_token_nodes(self._decoder, before, told, self._end_tokens())
 
     def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
-        model = self.model
-        return [prefix_tokens(prefix, model.tokenizer, model.fingerprint, self.context_length) for prefix in prefixes]
+        return prefix_tokens(prefixes, self.model.tokenizer, self.model.fingerprint, self.context_length)
 
     def _decoding(self, sampling: Sampling, places: int) -> Decoding:
         return Decoding(
@@ -198,8 +197,9 @@ class LocalEngine:
         """The model as sampling needs it: no gradients, no dropout, our attention; everything as before afterwards."""
         hf = self.model.hf
         self._check_weights()
-        modes, attention = [(module, module.training) for module in hf.modules()], hf.config._attn_implementation
-        hf.eval()
+        training, attention = [module for module in hf.modules() if module.training], hf.config._attn_implementation
+        for module in training:
+            module.training = False
         hf.set_attn_implementation(NAME)
         try:
             with torch.inference_mode(), fast_layers(hf, resolve_precision(self.precision, self.model), self._casts):
@@ -209,8 +209,8 @@ class LocalEngine:
             raise
         finally:
             hf.set_attn_implementation(attention)
-            for module, mode in modes:
-                module.training = mode
+            for module in training:
+                module.training = True
 
     def _check_weights(self) -> None:
         """Forget what other weights computed."""

@@ -112,7 +112,7 @@ class VLLMEngine:
         return next_token_nodes(self._decoder, [ids[-1] for ids in paths], told, self._ends)
 
     def _paths(self, prefixes: Sequence[Node]) -> list[list[int]]:
-        return [prefix_tokens(p, self.tokenizer, self.fingerprint, self.context_length) for p in prefixes]
+        return prefix_tokens(prefixes, self.tokenizer, self.fingerprint, self.context_length)
 
     def _generate(self, paths: list[list[int]], settings: list[Any]) -> list[list[Any]]:
         """vLLM's outputs for each path, in the order of its samples; the cost goes into the ledger."""
