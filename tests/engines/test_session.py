@@ -15,6 +15,8 @@ from espalier.errors import ConfigError, ContextLengthError, EngineError
 from espalier.models import Model
 from espalier.trees import Ledger, Node
 
+from .conftest import watch
+
 SHORT, LONG, GREEDY = (
     Sampling(max_tokens=3, seed=1),
     Sampling(max_tokens=20, seed=2),
@@ -42,6 +44,23 @@ def test_a_call_is_answered_while_a_longer_one_runs_and_both_get_what_they_get_a
     for kind in ("generated", "prefilled"):
         assert getattr(engine.spent, kind) == sum(getattr(each.spent, kind) for each in asked)
     assert engine.spent.prefilled == len("12+") + len("34=") + len("46 =")  # "12+" once for two calls
+
+
+def test_calls_that_go_on_from_one_step_run_its_last_token_once(model: Model) -> None:
+    engine, root, sampling = LocalEngine(model), Node("12+", "prompt"), Sampling(max_tokens=4, seed=3)
+    step = root.add(engine.extend([root], 1, sampling)[0][0])
+    assert step.stop == "length"
+    calls = [(step, 3, SHORT), (step, 2, GREEDY), (root, 2, LONG)]
+    before, passes = engine.spent, watch(model)
+    with engine.session() as session:
+        asked = [session.begin([node], n, sampling) for node, n, sampling in calls]
+        while session.proceed():
+            pass
+    spent = engine.spent - before
+    assert spent.prefilled == 1
+    assert passes.tokens == spent.prefilled + spent.generated - sum(n for _, n, _ in calls)  # no row's last
+    for (node, n, sampling), each in zip(calls, asked, strict=True):
+        assert drawn(each.answer) == drawn(LocalEngine(model).extend([node], n, sampling))
 
 
 def callers(log: list[str]) -> list[Callable[[Engine], str]]:

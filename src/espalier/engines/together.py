@@ -66,7 +66,7 @@ def together(engine: Engine, callers: Iterable[Callable[[Engine], T]], most: int
         Each caller's number and what it returned, as they end.
     """
     coming = enumerate(callers)
-    if most == 1 or not isinstance(engine, JointEngine):
+    if not isinstance(engine, JointEngine):
         for number, caller in coming:
             yield number, caller(engine)
         return

@@ -115,11 +115,11 @@ class Chunk:
             self.cut[i] |= room < len(prefixes[i])
             places += [(i, at) for at in range(int(min(room, len(prefixes[i]))))]
         nodes = [prefixes[i][at] for i, at in places]
-        before = self._meter()
+        before = self.engine.spent
         for (i, at), found in zip(places, self._unless_full(nodes, lambda few: self._told(few, k)), strict=True):
             new[i][at] = found
             self.spent[i] += Ledger(generated=bool(found))
-        self._charge("prefilled", (self._meter() - before).prefilled, [[prefixes[i][at]] for i, at in places], places)
+        self._charge("prefilled", (self.engine.spent - before).prefilled, [[prefixes[i][at]] for i, at in places], places)
         return new
 
     def score(self, name: str, of: Sequence[Sequence[Node]]) -> None:
@@ -137,12 +137,12 @@ class Chunk:
         judged = [i for i in range(len(self.trees)) if self._may_score(i)]
         for i in set(range(len(self.trees))) - set(judged):
             self.cut[i] |= bool(self._unjudged[i])
-        before = self._meter()
+        before = self.scorer.spent
         if judged:
             self.scorer.score(Forest([self.trees[i] for i in judged]))
         # A node without a parent was cut off again before it could be judged.
         new = [[node for node in (*self._unjudged[i], *of[i]) if node.parent is not None] for i in judged]
-        self._charge("scored", (self._meter() - before).scored, new, [(i, 0) for i in judged])
+        self._charge("scored", (self.scorer.spent - before).scored, new, [(i, 0) for i in judged])
         for i in judged:
             self._unjudged[i] = []
         ranked = [node for i in judged if not self.cut[i] for node in of[i]]
@@ -182,7 +182,7 @@ class Chunk:
         seeds = np.random.SeedSequence([sampling.seed, self.index, self._calls])
         sampling = replace(sampling, seed=int(seeds.generate_state(1)[0]))
         self._calls += 1
-        before, last = self._meter(), list[Node | None]()
+        before, last = engine.spent, list[Node | None]()
         asked = [prefixes[i][at] for i, at in places]
         grown = self._unless_full(asked, lambda few: self._grown(engine, few, n, sampling))
         for (i, at), nodes in zip(places, grown, strict=True):
@@ -190,7 +190,7 @@ class Chunk:
             new[i][at] += ends
             self._unjudged[i] += ends
             last.append(ends[-1] if ends else None)
-        self._charge("prefilled", (self._meter() - before).prefilled, [[node] for node in asked], places)
+        self._charge("prefilled", (engine.spent - before).prefilled, [[node] for node in asked], places)
         return last
 
     def _attach(self, i: int, prefix: Node, node: Node, engine: Engine) -> Node:

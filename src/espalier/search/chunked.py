@@ -18,6 +18,8 @@ from espalier.search.budget import Budget, Limits, Meter
 from espalier.search.chunk import Chunk
 from espalier.trees import Forest, Ledger, Node, Tree
 
+_IN_FLIGHT = 4  # the places of an engine stay full while the longest steps of a batch end, and prefixes stay held
+
 Progress = Callable[[int, int], None]
 """Called with the trees that are done and the trees in all, after every chunk."""
 
@@ -31,12 +33,13 @@ class Chunked(ABC):
     Attributes:
         batch: how many trees grow together; with another number the same seed draws other samples.
         in_flight: how many such batches are under way at a time, on an engine that can (`LocalEngine`): while one waits
-            for its longest step, the steps of others run. What is drawn does not depend on it.
+            for its longest step, the steps of others run. What is drawn does not depend on it. None: four, or one
+            where a budget limits the whole search, since that is handed on from one batch to the next.
         progress: called with (trees done, trees in all) after every chunk.
     """
 
     batch: int = field(default=32, kw_only=True)
-    in_flight: int = field(default=1, kw_only=True)
+    in_flight: int | None = field(default=None, kw_only=True)
     progress: Progress | None = field(default=None, kw_only=True)
     judged: ClassVar[bool] = True
     """Whether a scorer is used."""
@@ -45,7 +48,7 @@ class Chunked(ABC):
     def __post_init__(self) -> None:
         for setting in fields(self):
             value, least = getattr(self, setting.name), setting.metadata.get("least", 1)
-            if setting.type == "int" and value < least:
+            if setting.type in ("int", "int | None") and value is not None and value < least:
                 raise ConfigError(f"{type(self).__name__}: {setting.name} must be at least {least}, found {value}")
 
     @abstractmethod
@@ -72,10 +75,12 @@ class Chunked(ABC):
             if tree.root.children:
                 raise ConfigError(f"tree {tree.id!r} has branches already; search grows bare prompts: forest.prompts()")
         others, scorer = self.others(), scorer if self.judged else None
-        if budget is not None and budget.total != Limits() and self.in_flight > 1:
+        one_by_one = budget is not None and budget.total != Limits()
+        in_flight = self.in_flight or (1 if one_by_one else _IN_FLIGHT)
+        if one_by_one and in_flight > 1:
             raise ConfigError(
                 "a limit on the whole search is handed on from one batch of trees to the next: give Budget(tree=...), "
-                f"or leave in_flight at 1, found {self.in_flight}"
+                f"or leave in_flight at 1, found {in_flight}"
             )
         meter = Meter(engine, scorer, others)
 
@@ -90,7 +95,7 @@ class Chunked(ABC):
         callers = [partial(grown, *at) for at in enumerate(range(0, len(forest), self.batch))]
         ended: dict[int, tuple[Chunk, list[Node | None]]] = {}
         done = 0
-        for index, end in together(engine, callers, self.in_flight):
+        for index, end in together(engine, callers, in_flight):
             ended[index] = end
             done += len(end[0].trees)
             if self.progress is not None:
