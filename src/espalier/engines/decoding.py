@@ -1,9 +1,9 @@
 """Continuous batching: a batch of rows takes a token a step; rows that end leave, and waiting ones enter.
 
 What a prefix lacks is prefilled once, when the first of its rows enters, if it can in one pass with the next tokens of
-the rows that run; its first tokens are drawn from the hidden state of its last, which is held. Where only the last token
-is lacking (a step goes on), the first of the rows leads: it computes that token as if it were one of its own. What a row
-computed is held when it leaves. Where heads are read, a row that has ended stays for one step, so that its last token goes through
+the rows that run; its first tokens are drawn from the hidden state of its last, which is held. Where only that last
+token is lacking (a step goes on), the first row leads: it computes the token as one of its own. What a row computed is
+held when it leaves. Where heads are read, a row that has ended stays for one step, so that its last token goes through
 the model with the others' and leaves its states too.
 """
 

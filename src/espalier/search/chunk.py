@@ -119,7 +119,8 @@ class Chunk:
         for (i, at), found in zip(places, self._unless_full(nodes, lambda few: self._told(few, k)), strict=True):
             new[i][at] = found
             self.spent[i] += Ledger(generated=bool(found))
-        self._charge("prefilled", (self.engine.spent - before).prefilled, [[prefixes[i][at]] for i, at in places], places)
+        prefilled = (self.engine.spent - before).prefilled
+        self._charge("prefilled", prefilled, [[prefixes[i][at]] for i, at in places], places)
         return new
 
     def score(self, name: str, of: Sequence[Sequence[Node]]) -> None:
