@@ -89,22 +89,24 @@ class Decoding:
                 "the engine forgot what rows under way go on from: its weights or its device changed, forget() was "
                 "called, or a call beside theirs failed; let the search end first"
             )
-        rows, riding, entering, leading, paths = self._rows, None, range(0), dict[Edge, int](), dict[Edge, list[Ids]]()
-        free = self.places - rows.active
+        free = self.places - self._rows.active
         if self._waiting < len(self.requests) and free >= max(1, _FREE * self.places):
-            entering = self._entering(free)
-            paths = self._paths(entering)
-            leading = self._leading(entering, paths)
-            riding = self._prefill(edge for edge in self._ends(entering) if edge not in leading)
-            self._enter(leading.values(), {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
-        hidden = [self._forward(rows.active, riding)] if rows.active or riding else []
-        if entering:
-            self._hold_led(leading)
-            led = set(leading.values())
-            following = [index for index in entering if index not in led]
-            self._enter(following, paths)
-            hidden.append(self._ends_of_prefixes(following))
-        return self._step(torch.cat(hidden))
+            return self._step(self._forward_with(self._entering(free)))
+        return self._step(self._forward(self._rows.active, None))
+
+    def _forward_with(self, entering: range) -> Float[Tensor, "rows width"]:
+        """A pass in which these requests are seated, all of whose rows can draw then."""
+        paths = self._paths(entering)
+        leading = self._leading(entering, paths)
+        riding = self._prefill(edge for edge in self._prefix_ends(entering) if edge not in leading)
+        self._enter(leading.values(), {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
+        running = self._rows.active
+        hidden = [self._forward(running, riding)] if running or riding else []
+        self._hold_led(leading)
+        led = set(leading.values())
+        following = [index for index in entering if index not in led]
+        self._enter(following, paths)
+        return torch.cat([*hidden, self._ends_of_prefixes(following)])
 
     def _step(self, hidden: Float[Tensor, "rows width"]) -> list[int]:
         """A token of each row from what the model made of the last one; returns the requests that are done."""
@@ -129,7 +131,7 @@ class Decoding:
         found: list[tuple[list[int], list[float]]] = []
         while self._waiting < len(self.requests):
             entering = self._entering(self.places)
-            if riding := self._prefill(self._ends(entering)):
+            if riding := self._prefill(self._prefix_ends(entering)):
                 self._forward(0, riding)
             logprobs = self._logits(self._ends_of_prefixes(entering)).log_softmax(-1)
             best = logprobs.topk(min(k, logprobs.shape[-1]))
@@ -148,7 +150,7 @@ class Decoding:
             self.prefilled[group] += self.store.held - before
         return range(first, self._waiting)
 
-    def _ends(self, entering: Iterable[int]) -> dict[Edge, int]:
+    def _prefix_ends(self, entering: Iterable[int]) -> dict[Edge, int]:
         """Where the prefixes of these requests end, each with the first request that goes on from there."""
         found = dict[Edge, int]()
         for index in entering:
@@ -160,7 +162,7 @@ class Decoding:
         soon = self.requests[entering.start : entering.start + self.places]
         split = anchors(Counter(self._pins[request.group] for request in soon))
         paths = dict[Edge, list[Ids]]()
-        for edge in self._ends(entering):
+        for edge in self._prefix_ends(entering):
             there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
             paths[edge] = np.split(edge.path(), [max(there, split[edge].end)])
         return paths
@@ -169,7 +171,7 @@ class Decoding:
         """Requests that compute the last token of their prefix, which is all that is lacking, as their own."""
         return {
             edge: index
-            for edge, index in self._ends(entering).items()
+            for edge, index in self._prefix_ends(entering).items()
             if len(edge.tokens) == 1 < edge.end
             and not (edge.ready or edge.children)
             and edge.parent is not None
