@@ -29,10 +29,10 @@ _ALONE_ON_CPU, _ALONE_ON_GPU = 50, 100_000
 
 
 class Batch:
-    """Rows numbered 0, 1, ... without holes, in the order in which they entered.
+    """Rows numbered 0, 1, ... without holes, in the order in which they entered, or of their seats.
 
-    Rows `enter` at the end. For each step, `begin` it and run the model with `attend`, then `remember`. Before rows
-    `leave`, `keep` what they computed.
+    Rows `enter` at the end, in `free` seats. For each step, `begin` it and run the model with `attend`, then
+    `remember`. Before rows `leave`, `keep` what they computed.
 
     Attributes:
         groups: what rows share.
@@ -61,18 +61,32 @@ class Batch:
         """How many tokens of its own the longest row has."""
         return int(self.lengths.max(initial=0))
 
-    def enter(self, shared: Sequence[Ids], own: Sequence[Ids]) -> None:
+    def free(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Free seats for rows with so many own tokens, of those in front; the longest sit where the longest are."""
+        free = np.setdiff1d(np.arange(len(self.seats) + len(lengths)), self.seats)[: len(lengths)]
+        used = np.zeros(max(self.span, int(free.max()) + 1) // _BENCH + 1, dtype=np.int64)
+        np.maximum.at(used, self.seats // _BENCH, self.lengths)
+        found = np.empty_like(free)
+        found[np.argsort(-lengths, kind="stable")] = free[np.argsort(-used[free // _BENCH], kind="stable")]
+        return found
+
+    def enter(self, seats: NDArray[np.int64], shared: Sequence[Ids], own: Sequence[Ids]) -> None:
         """New rows: for each the slots of the held tokens that it shares with others, and of those that are its own."""
         lengths = np.asarray([len(slots) for slots in own], dtype=np.int64)
-        free = self._free(lengths)
-        self.seats, self.lengths = np.concatenate((self.seats, free)), np.concatenate((self.lengths, lengths))
+        self.seats, self.lengths = np.concatenate((self.seats, seats)), np.concatenate((self.lengths, lengths))
         self._fit()
         row, place = within(lengths)
-        slots, seat, at = self._tensor(np.concatenate(own)), self._tensor(free[row]), self._tensor(place)
+        slots, seat, at = self._tensor(np.concatenate(own)), self._tensor(seats[row]), self._tensor(place)
         for plane, states in self.own.items():
             if plane != HIDDEN and len(slots):
                 states[seat, :, at] = self.store.read(plane, slots)
-        self.groups.enter(free, shared)
+        self.groups.enter(seats, shared)
+
+    def sort(self) -> NDArray[np.int64]:
+        """Number the rows by their seats, which spares attention a permutation; returns their numbers until now."""
+        order = np.argsort(self.seats)
+        self.seats, self.lengths = self.seats[order], self.lengths[order]
+        return order
 
     def leave(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Let these rows go; returns the numbers of those that stay."""
@@ -136,15 +150,6 @@ class Batch:
     def remember(self, hidden: Float[Tensor, "rows width"]) -> None:
         """Keep the last hidden states of the step's tokens."""
         self._write(HIDDEN, hidden[:, None, None])
-
-    def _free(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Free seats for rows with so many own tokens, of those in front; the longest sit where the longest are."""
-        free = np.setdiff1d(np.arange(len(self.seats) + len(lengths)), self.seats)[: len(lengths)]
-        used = np.zeros(max(self.span, int(free.max()) + 1) // _BENCH + 1, dtype=np.int64)
-        np.maximum.at(used, self.seats // _BENCH, self.lengths)
-        found = np.empty_like(free)
-        found[np.argsort(-lengths, kind="stable")] = free[np.argsort(-used[free // _BENCH], kind="stable")]
-        return found
 
     def _padded_alike(self) -> list[tuple[slice, int]]:
         """Benches, and the own tokens of the longest row of each; neighbours are one where that is cheaper."""

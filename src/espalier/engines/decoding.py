@@ -99,14 +99,18 @@ class Decoding:
         paths = self._paths(entering)
         leading = self._leading(entering, paths)
         riding = self._prefill(edge for edge in self._prefix_ends(entering) if edge not in leading)
-        self._enter(leading.values(), {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
+        ends = [self._pins[self.requests[index].group] for index in entering]
+        seats = dict(zip(entering, self._batch.free(np.asarray([len(paths[end][1]) for end in ends])), strict=True))
+        self._enter(leading.values(), seats, {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
         running = self._rows.active
         hidden = [self._forward(running, riding)] if running or riding else []
         self._hold_led(leading)
         led = set(leading.values())
         following = [index for index in entering if index not in led]
-        self._enter(following, paths)
-        return torch.cat([*hidden, self._ends_of_prefixes(following)])
+        self._enter(following, seats, paths)
+        order = self._batch.sort()
+        self._rows.keep(order)
+        return torch.cat([*hidden, self._ends_of_prefixes(following)])[torch.from_numpy(order).to(self.store.device)]
 
     def _step(self, hidden: Float[Tensor, "rows width"]) -> list[int]:
         """A token of each row from what the model made of the last one; returns the requests that are done."""
@@ -186,14 +190,16 @@ class Decoding:
             self._forward(0, Pass(edges, self.store))
         return Pass(lacking[-1], self.store) if lacking else None
 
-    def _enter(self, entering: Collection[int], paths: Mapping[Edge, Sequence[Ids]]) -> None:
-        """Seat requests."""
+    def _enter(
+        self, entering: Collection[int], seats: Mapping[int, np.int64], paths: Mapping[Edge, Sequence[Ids]]
+    ) -> None:
+        """Let requests take their seats."""
         if not entering:
             return
         for index in entering:
             self._rows.enter(index, self.requests[index])
         shared, own = zip(*(paths[self._pins[self.requests[index].group]] for index in entering), strict=True)
-        self._batch.enter(shared, own)
+        self._batch.enter(np.asarray([seats[index] for index in entering]), shared, own)
 
     def _hold_led(self, leading: Mapping[Edge, int]) -> None:
         """The rows that entered last have computed the last tokens of their prefixes."""
