@@ -98,9 +98,9 @@ class Decoding:
         """A pass in which these requests are seated, all of whose rows can draw then."""
         paths = self._paths(entering)
         leading = self._leading(entering, paths)
-        riding = self._prefill(edge for edge in self._prefix_ends(entering) if edge not in leading)
-        ends = [self._pins[self.requests[index].group] for index in entering]
-        seats = dict(zip(entering, self._batch.free(np.asarray([len(paths[end][1]) for end in ends])), strict=True))
+        riding = self._prefill(edge for edge in paths if edge not in leading)
+        lengths = np.asarray([len(paths[self._end(index)][1]) for index in entering])
+        seats = dict(zip(entering, self._batch.free(lengths), strict=True))
         self._enter(leading.values(), seats, {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
         running = self._rows.active
         hidden = [self._forward(running, riding)] if running or riding else []
@@ -135,7 +135,7 @@ class Decoding:
         found: list[tuple[list[int], list[float]]] = []
         while self._waiting < len(self.requests):
             entering = self._entering(self.places)
-            if riding := self._prefill(self._prefix_ends(entering)):
+            if riding := self._prefill(map(self._end, entering)):
                 self._forward(0, riding)
             logprobs = self._logits(self._ends_of_prefixes(entering)).log_softmax(-1)
             best = logprobs.topk(min(k, logprobs.shape[-1]))
@@ -154,19 +154,16 @@ class Decoding:
             self.prefilled[group] += self.store.held - before
         return range(first, self._waiting)
 
-    def _prefix_ends(self, entering: Iterable[int]) -> dict[Edge, int]:
-        """Where the prefixes of these requests end, each with the first request that goes on from there."""
-        found = dict[Edge, int]()
-        for index in entering:
-            found.setdefault(self._pins[self.requests[index].group], index)
-        return found
+    def _end(self, index: int) -> Edge:
+        """Where the prefix of a request ends."""
+        return self._pins[self.requests[index].group]
 
     def _paths(self, entering: range) -> dict[Edge, list[Ids]]:
         """For each prefix of these the slots of what its rows share with others, and of what is their own."""
         soon = self.requests[entering.start : entering.start + self.places]
         split = anchors(Counter(self._pins[request.group] for request in soon))
         paths = dict[Edge, list[Ids]]()
-        for edge in self._prefix_ends(entering):
+        for edge in dict.fromkeys(map(self._end, entering)):
             there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
             paths[edge] = np.split(edge.path(), [max(there, split[edge].end)])
         return paths
@@ -175,7 +172,8 @@ class Decoding:
         """Requests that compute the last token of their prefix, which is all that is lacking, as their own."""
         return {
             edge: index
-            for edge, index in self._prefix_ends(entering).items()
+            for index in reversed(entering)  # the first of each prefix stands
+            for edge in [self._end(index)]
             if len(edge.tokens) == 1 < edge.end
             and not (edge.ready or edge.children)
             and edge.parent is not None
@@ -198,7 +196,7 @@ class Decoding:
             return
         for index in entering:
             self._rows.enter(index, self.requests[index])
-        shared, own = zip(*(paths[self._pins[self.requests[index].group]] for index in entering), strict=True)
+        shared, own = zip(*(paths[self._end(index)] for index in entering), strict=True)
         self._batch.enter(np.asarray([seats[index] for index in entering]), shared, own)
 
     def _hold_led(self, leading: Mapping[Edge, int]) -> None:
@@ -211,7 +209,7 @@ class Decoding:
 
     def _ends_of_prefixes(self, entering: Iterable[int]) -> Float[Tensor, "entering width"]:
         """The held hidden states that the first tokens of these rows are drawn from."""
-        slots = np.asarray([self._pins[self.requests[index].group].slots[-1] for index in entering], dtype=np.int64)
+        slots = np.asarray([self._end(index).slots[-1] for index in entering], dtype=np.int64)
         return self.store.read(HIDDEN, torch.from_numpy(slots).to(self.store.device))
 
     def _forward(self, running: int, riding: Pass | None) -> Float[Tensor, "running width"]:

@@ -80,7 +80,7 @@ class Chunked(ABC):
         if one_by_one and in_flight > 1:
             raise ConfigError(
                 "a limit on the whole search is handed on from one batch of trees to the next: give Budget(tree=...), "
-                f"or leave in_flight at 1, found {in_flight}"
+                f"or leave in_flight out, found {in_flight}"
             )
         meter = Meter(engine, scorer, others)
 
