@@ -57,12 +57,13 @@ class Claim:
     """What is asked of the figure of `ours` over that of `other`; a claim that asks nothing is only reported.
 
     Attributes:
+        other: "" for a figure that is a ratio itself.
         least, most: bounds of the ratio.
         within: instead of a ratio, how far the two loss curves (`losses` of a round) may be apart.
     """
 
     ours: str
-    other: str
+    other: str = ""
     least: float | None = None
     most: float | None = None
     within: float | None = None
@@ -250,7 +251,7 @@ def run(
                 **(apart(claim, made) if claim.within is not None else ratio(claim, values)),
             }
             for claim in case.claims
-            if {claim.ours, claim.other} <= values.keys()
+            if {claim.ours, claim.other} - {""} <= values.keys()
         ],
         "absent": absent,
         "stopped": stopped,
@@ -265,7 +266,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def ratio(claim: Claim, values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """The ratio of the medians, with the lowest and highest ratio of two rounds that ran in turn."""
-    ours, other = values[claim.ours], values[claim.other]
+    ours, other = values[claim.ours], values[claim.other] if claim.other else [1.0]
     found = statistics.median(ours) / statistics.median(other)
     # Where one side made fewer rounds, its rounds are gone over again.
     paired = [ours[i % len(ours)] / other[i % len(other)] for i in range(max(len(ours), len(other)))]

@@ -44,7 +44,7 @@ def claim_rows(record: Record) -> list[tuple[str, ...]]:
         if "within" in claim:
             who, measured = f"{claim['ours']} - {claim['other']}, loss", f"{claim['largest']:.1e}"
         else:
-            who = f"{claim['ours']} / {claim['other']}"
+            who = f"{claim['ours']} / {claim['other']}" if claim["other"] else claim["ours"]
             measured = f"{claim['ratio']:.2f} ({claim['low']:.2f} to {claim['high']:.2f})"
         bounds = (("least", "at least {:.3g}"), ("most", "at most {:.3g}"), ("within", "within {:.0e}"))
         asked = next((words.format(claim[key]) for key, words in bounds if key in claim), "")

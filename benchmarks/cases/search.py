@@ -1,7 +1,7 @@
 """What strategies cost over plain sampling of as many tokens, with as many rows at once, by the same engine.
 
-Samples that end at a stop string cost more than those that run side by side to the same length, whoever asks for them:
-"plain, stop string" says how much.
+Samples that end at a stop string cost more than those that run side by side to the same length, whoever asks for them,
+so each search is measured beside samples that end as its steps do.
 """
 
 from __future__ import annotations
@@ -31,33 +31,23 @@ def cases(smoke: bool) -> Iterator[Case]:
     size, problems, step, steps = ("tiny", 2, 4, 2) if smoke else ("10m", 16, 16, 6)
     rounds = {"max_steps": steps, "stop": ""}
 
-    def one(
-        name: str,
-        strategy: str,
-        options: dict[str, Any],
-        each: int,
-        n: int = 8,
-        longest: int = step,
-        of: int = 1,
-        stop: str = "",
-    ) -> Contestant:
-        """`each` is the number of rows of a problem in one call; there are `of` times as many problems as places."""
-        asked = {"strategy": strategy, "options": options, "step": longest, "n": n, "length": steps * step}
-        asked |= {"stop": stop}
-        rows = {"rows": each * problems, "problems": of * problems}
-        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **rows})
+    def one(name: str, strategy: str, options: dict[str, Any], **settings: Any) -> Contestant:
+        """By default eight continuations of a problem at a time, of steps of one length, beside eight samples of it."""
+        asked = {"step": step, "plain": {"n": 8}, "length": steps * step, "rows": 8 * problems, "problems": problems}
+        asked |= {"strategy": strategy, "options": options, "pairs": 1 if smoke else 3}
+        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **settings})
 
     few = {"width": 4, "expand": 2}
-    halts = {"max_steps": steps, "stop": "."}
-    flying = {"batch": 4, "in_flight": problems}
+    halts: dict[str, Any] = {"step": 4 * step, "length": 4 * step, "stop": ".", "pairs": 1}
+    halts["plain"] = {"n": 8 * steps, "batch": 4 * problems}
     beside = {
         "own": "share outside the engine",
         "passes": "passes of the model",
         "plain_passes": "passes of plain sampling",
     }
     against = (
-        "seconds for a token beside those of plain sampling by the same engine in the same process, with as many "
-        "tokens and rows at once"
+        "seconds for a token beside those of plain sampling by the same engine, in turn with it in the same process, "
+        "with as many tokens and rows at once"
     )
     shown = {"figure": "ratio", "unit": "of plain sampling's time for a token", "beside": beside}
     prepare = partial(make, size=size, problems=4 * problems, low=30, high=60)
@@ -66,44 +56,31 @@ def cases(smoke: bool) -> Iterator[Case]:
         f"Search, {size}: {problems} problems of 30 to 60 tokens, {steps} steps of {step} tokens; {against}",
         prepare,
         [
-            one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
-            one("beam", "StepBeam", {**few, **rounds}, 8),
-            one("diverse beams", "DiverseTreeSearch", {**few, **rounds}, 8),
-            one("particles", "ParticleFilter", {"particles": 8, **rounds}, 8),
-            one("MCTS", "MCTS", {"simulations": steps * 2, "expand": 4, "stop": ""}, 4),
-            one("lookahead", "StepBeam", {**few, **rounds, "max_steps": steps // 2, "lookahead": 1}, 8),
-            one("tree sampling", "TreeSampling", {"rollouts": 4, **rounds}, 1, n=4),
+            one("plain sampling", "Sample", {"n": 8}, step=steps * step),
+            one("beam", "StepBeam", {**few, **rounds}),
+            one("diverse beams", "DiverseTreeSearch", {**few, **rounds}),
+            one("particles", "ParticleFilter", {"particles": 8, **rounds}),
+            one("MCTS", "MCTS", {"simulations": steps * 2, "expand": 4, "stop": ""}, rows=4 * problems),
+            one("lookahead", "StepBeam", {**few, **rounds, "max_steps": steps // 2, "lookahead": 1}),
+            one("tree sampling", "TreeSampling", {"rollouts": 4, **rounds}, rows=problems, plain={"n": 4}),
         ],
-        [
-            *(Claim(name, "plain sampling", most=MOST) for name in ("beam", "diverse beams", "particles", "MCTS")),
-            *(Claim(name, "plain sampling") for name in ("lookahead", "tree sampling")),
-        ],
+        [Claim(name, most=MOST) for name in ("beam", "diverse beams", "particles", "MCTS")],
         **shown,
     )
-    ends: dict[str, Any] = {"longest": 4 * step}
-    many: dict[str, Any] = {**ends, "of": 4}
-    plain = {"n": 8 * steps, "batch": 4 * problems}
+    stops = {"max_steps": steps, "stop": "."}
+    flying, many = {"batch": 4, "in_flight": problems}, {**halts, "problems": 4 * problems}
     yield Case(
         "search-halts",
         f"Search, {size}: {problems} problems of 30 to 60 tokens (in flight {4 * problems}), {steps} steps that end at "
-        f"a stop string, of {step} tokens on average; {against}",
+        f"a stop string, of {step} tokens on average; {against}, and samples that end at the same stop string",
         prepare,
         [
-            one("plain sampling", "Sample", {"n": 8}, 8, longest=steps * step),
-            one("plain, stop string", "Sample", plain, 8, stop=".", **many),
-            one("beam, stop string", "StepBeam", {**few, **halts}, 8, **ends),
-            one("particles, stop string", "ParticleFilter", {"particles": 8, **halts}, 8, **ends),
-            one("beam, in flight", "StepBeam", {**few, **halts, **flying}, 8, **many),
-            one("particles, in flight", "ParticleFilter", {"particles": 8, **halts, **flying}, 8, **many),
+            one("plain sampling", "Sample", halts["plain"], **many),
+            one("beam, one batch", "StepBeam", {**few, **stops}, **halts),
+            one("particles, one batch", "ParticleFilter", {"particles": 8, **stops}, **halts),
+            one("beam, in flight", "StepBeam", {**few, **stops, **flying}, **many),
+            one("particles, in flight", "ParticleFilter", {"particles": 8, **stops, **flying}, **many),
         ],
-        [
-            Claim("plain, stop string", "plain sampling"),
-            *(
-                Claim(f"{name}, {how}", "plain sampling")
-                for name in ("beam", "particles")
-                for how in ("stop string", "in flight")
-            ),
-            *(Claim(f"{name}, in flight", "plain, stop string", most=MOST) for name in ("beam", "particles")),
-        ],
+        [Claim(f"{name}, in flight", most=MOST) for name in ("beam", "particles")],
         **shown,
     )

@@ -1,12 +1,14 @@
 """A search, and in turn with it plain sampling: what a strategy costs over the tokens that it draws.
 
 The peer is `Sample` by the same engine in the same process, with as many rows at once and (up to texts that end early)
-as many tokens. A scorer that costs nothing stands in for a reward model, since its work is no overhead; what little
-time it takes is left out.
+as many tokens. Turns are short and alternate, since a machine that others use too changes its speed within seconds. A
+scorer that costs nothing stands in for a reward model, since its work is no overhead; what little time it takes is left
+out.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,10 +43,12 @@ class Search:
         strategy: the name of its class.
         options: its settings.
         step: the most tokens of one of its steps.
-        stop: what the strategy's samples end at, where it takes no steps of its own.
-        n, length: samples of each prompt in the plain turn, and their tokens.
+        plain: settings of `Sample` in the other turn.
+        length: the most tokens of one of its samples.
+        stop: what its samples end at.
         rows: continuations that run at a time in either turn.
         problems: how many of the prompts are searched.
+        pairs: turns of each in a round.
     """
 
     def __init__(
@@ -54,37 +58,43 @@ class Search:
         strategy: str,
         options: dict[str, Any],
         step: int,
-        n: int,
+        plain: dict[str, Any],
         length: int,
         rows: int,
         problems: int,
+        pairs: int,
         stop: str = "",
     ) -> None:
         self.prompts = [row["prompt"] for row in read_rows(folder / "prompts.jsonl")][:problems]
         self.engine = esp.LocalEngine(esp.load(folder / "model"), batch_size=rows)
-        self.strategy, self.options, self.n, self.length = strategy, options, n, length
-        self.sampling = esp.Sampling(max_tokens=step, stop=(stop,) if stop else ())
-        self.rounds = self.passes = 0
+        self.strategy, self.options, self.plain, self.pairs = strategy, options, plain, pairs
+        self.sample = esp.Sampling(max_tokens=length, stop=(stop,) if stop else ())
+        self.step = replace(self.sample, max_tokens=step)
+        self.turns = self.passes = 0
         self.engine.model.hf.base_model.register_forward_pre_hook(self._count)
 
     def _count(self, *_: Any) -> None:
         self.passes += 1
 
     def round(self) -> dict[str, float]:
-        """The search's figures with `ratio`, its time for a token over that of plain sampling, whose own are beside."""
-        self.rounds += 1
-        seed = self.rounds
-        turns = {
-            "search": getattr(search, self.strategy)(sampling=replace(self.sampling, seed=seed), **self.options),
-            "plain": search.Sample(self.n, esp.Sampling(max_tokens=self.length, seed=seed)),
-        }
-        if self.rounds == 1:
-            self._turn(turns["plain"])  # the first turn of a process pays for its memory
-        order = ["search", "plain"] if seed % 2 else ["plain", "search"]
-        made = {name: self._turn(turns[name]) for name in order}
+        """Medians over the pairs of turns: the search's figures, those of plain sampling, and `ratio`, a search's time
+        for a token over that of plain sampling beside it."""
+        if not self.turns:
+            self._turn(self._plain())  # the first turn of a process pays for its memory
+        pairs = [self._pair() for _ in range(self.pairs)]
+        return {name: statistics.median(pair[name] for pair in pairs) for name in pairs[0]}
+
+    def _pair(self) -> dict[str, float]:
+        self.turns += 1
+        searched = getattr(search, self.strategy)(sampling=replace(self.step, seed=self.turns), **self.options)
+        turns: list[tuple[str, search.Strategy]] = [("search", searched), ("plain", self._plain())]
+        made = {name: self._turn(strategy) for name, strategy in turns[:: 1 if self.turns % 2 else -1]}
         ours, plain = made["search"], made["plain"]
         ratio = (ours["seconds"] / ours["tokens"]) / (plain["seconds"] / plain["tokens"])
         return {**ours, "ratio": ratio, **{f"plain_{name}": value for name, value in plain.items()}}
+
+    def _plain(self) -> search.Strategy:
+        return search.Sample(sampling=replace(self.sample, seed=self.turns), **self.plain)
 
     def _turn(self, strategy: search.Strategy) -> dict[str, float]:
         """

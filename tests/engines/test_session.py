@@ -10,6 +10,7 @@ import torch
 
 from espalier.engines import LocalEngine
 from espalier.engines.base import Engine, Sampling
+from espalier.engines.store import Plane, Store
 from espalier.engines.together import together
 from espalier.errors import ConfigError, ContextLengthError, EngineError
 from espalier.models import Model
@@ -173,3 +174,32 @@ def test_weights_that_change_under_way_are_an_error(qwen: Model) -> None:
         dict(together(engine, [waits, trains], 2))
     again = engine.extend([Node("12+", "prompt")], 1, LONG)
     assert drawn(again) == drawn(LocalEngine(qwen).extend([Node("12+", "prompt")], 1, LONG))
+
+
+def test_a_row_that_goes_on_takes_the_seat_in_which_its_step_lies(qwen: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is copied for it; where another row sat down there meanwhile, what lies there is not its own."""
+    copied, read = list[int](), Store.read
+
+    def counting(store: Store, plane: Plane, slots: torch.Tensor) -> torch.Tensor:
+        copied.append(slots.numel() if plane == Plane("key", 0) else 0)
+        return read(store, plane, slots)
+
+    def go_on(nodes: Sequence[Node], n: int = 1) -> list[Node]:
+        """The first of each node's continuations, checked against those that it has alone."""
+        copied.clear()
+        asked = session.begin(nodes, n, sampling)
+        assert session.proceed() == [asked]
+        total = sum(copied)
+        assert drawn(asked.answer) == [drawn(LocalEngine(qwen).extend([node], n, sampling))[0] for node in nodes]
+        copied[:] = [total]
+        return [node.add(found[0]) for node, found in zip(nodes, asked.answer, strict=True)]
+
+    monkeypatch.setattr(Store, "read", counting)
+    roots, sampling = [Node(text, "prompt") for text in ("12+", "34=", "46 =")], Sampling(max_tokens=4, seed=7)
+    with LocalEngine(qwen).session() as session:
+        steps = go_on(roots)
+        assert all(step.stop == "length" for step in steps)
+        assert all(step.stop == "length" for step in go_on(steps))
+        assert copied == [0]
+        go_on(steps[:1], n=2)  # where the first of them sat its second step lies now
+        assert copied == [2 * (len("12+") + 4)]

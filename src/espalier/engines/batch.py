@@ -10,6 +10,7 @@ ordinary attention.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +20,21 @@ from torch import Tensor
 
 from espalier.engines.groups import Groups, mask, within
 from espalier.engines.store import HIDDEN, Plane, Store
-from espalier.engines.trie import Ids
+from espalier.engines.trie import Edge, Ids
 
 _ROOM = 32  # how many tokens a row's own part grows by, at least
 _SPREAD = 1.25  # seats for each row at most: attention is computed for those that nobody has, too
 _BENCH = 16  # seats that are padded alike
 # What a bench costs by itself at every step, in tokens of keys and values read: three operators a layer.
 _ALONE_ON_CPU, _ALONE_ON_GPU = 50, 100_000
+
+
+class Held(NamedTuple):
+    """What a row goes on from: the slots of what it shares with others and of what is its own, and where they end."""
+
+    shared: Ids
+    own: Ids
+    end: Edge
 
 
 class Batch:
@@ -48,6 +57,7 @@ class Batch:
         self.seats = self.lengths = np.zeros(0, dtype=np.int64)
         self.own: dict[Plane, Tensor] = {}
         self._room = 0
+        self._lying: dict[int, tuple[Edge, int]] = {}  # of a seat that was left: where its text ends, its tokens
         self._alone = _ALONE_ON_CPU if store.device.type == "cpu" else _ALONE_ON_GPU
         self._masks: dict[int, list[Tensor]] = {}  # by the number of kv heads: made once for all layers
 
@@ -61,26 +71,39 @@ class Batch:
         """How many tokens of its own the longest row has."""
         return int(self.lengths.max(initial=0))
 
-    def free(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Free seats for rows with so many own tokens, of those in front; the longest sit where the longest are."""
-        free = np.setdiff1d(np.arange(len(self.seats) + len(lengths)), self.seats)[: len(lengths)]
+    def free(self, rows: Sequence[Held]) -> NDArray[np.int64]:
+        """Free seats for these, of those in front; the longest sit where the longest are."""
+        lengths = np.asarray([len(row.own) for row in rows], dtype=np.int64)
+        free = np.setdiff1d(np.arange(len(self.seats) + len(rows)), self.seats)[: len(rows)]
         used = np.zeros(max(self.span, int(free.max()) + 1) // _BENCH + 1, dtype=np.int64)
         np.maximum.at(used, self.seats // _BENCH, self.lengths)
         found = np.empty_like(free)
         found[np.argsort(-lengths, kind="stable")] = free[np.argsort(-used[free // _BENCH], kind="stable")]
+        lying = {self._lying[seat]: seat for seat in free.tolist() if seat in self._lying}
+        whose = dict(zip(found.tolist(), range(len(rows)), strict=True))
+        for i, row in enumerate(rows):
+            # A seat of the same bench in which the row's tokens lie is as good, and spares copying them.
+            seat, given = lying.pop((row.end, len(row.own)), -1), int(found[i])
+            if seat // _BENCH == given // _BENCH:
+                found[[i, whose[seat]]] = seat, given
+                whose[given] = whose[seat]
         return found
 
-    def enter(self, seats: NDArray[np.int64], shared: Sequence[Ids], own: Sequence[Ids]) -> None:
-        """New rows: for each the slots of the held tokens that it shares with others, and of those that are its own."""
-        lengths = np.asarray([len(slots) for slots in own], dtype=np.int64)
+    def enter(self, seats: NDArray[np.int64], rows: Sequence[Held]) -> None:
+        """New rows take these seats."""
+        lengths = np.asarray([len(row.own) for row in rows], dtype=np.int64)
         self.seats, self.lengths = np.concatenate((self.seats, seats)), np.concatenate((self.lengths, lengths))
         self._fit()
-        row, place = within(lengths)
-        slots, seat, at = self._tensor(np.concatenate(own)), self._tensor(seats[row]), self._tensor(place)
-        for plane, states in self.own.items():
-            if plane != HIDDEN and len(slots):
-                states[seat, :, at] = self.store.read(plane, slots)
-        self.groups.enter(seats, shared)
+        lying = [self._lying.pop(seat, None) for seat in seats.tolist()]
+        copied = [i for i, row in enumerate(rows) if len(row.own) and lying[i] != (row.end, len(row.own))]
+        if copied:
+            row, place = within(lengths[copied])
+            seat, at = self._tensor(seats[copied][row]), self._tensor(place)
+            slots = self._tensor(np.concatenate([rows[i].own for i in copied]))
+            for plane, states in self.own.items():
+                if plane != HIDDEN:
+                    states[seat, :, at] = self.store.read(plane, slots)
+        self.groups.enter(seats, [row.shared for row in rows])
 
     def sort(self) -> NDArray[np.int64]:
         """Number the rows by their seats, which spares attention a permutation; returns their numbers until now."""
@@ -88,8 +111,15 @@ class Batch:
         self.seats, self.lengths = self.seats[order], self.lengths[order]
         return order
 
-    def leave(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Let these rows go; returns the numbers of those that stay."""
+    def leave(self, rows: NDArray[np.int64], ends: Sequence[Edge | None]) -> NDArray[np.int64]:
+        """Let these rows go; returns the numbers of those that stay.
+
+        Args:
+            ends: where what each has computed ends, if it is held.
+        """
+        for seat, end, length in zip(self.seats[rows].tolist(), ends, self.lengths[rows].tolist(), strict=True):
+            if end is not None:
+                self._lying[seat] = end, length
         self.groups.leave(self.seats[rows])
         stay = np.delete(np.arange(len(self.seats)), rows)
         self.seats, self.lengths = self.seats[stay], self.lengths[stay]
@@ -199,6 +229,8 @@ class Batch:
         of, to = self.seats[moving], np.setdiff1d(np.arange(rows), self.seats)
         self.groups.move(of, to)
         self.seats[moving] = to
+        for seat in to.tolist():
+            self._lying.pop(seat, None)
         source, target = self._tensor(of), self._tensor(to)
         for plane, states in self.own.items():
             whole = states.transpose(2, 3) if plane.kind == "key" else states  # contiguous: a row is one copy

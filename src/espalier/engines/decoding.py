@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from espalier.engines.base import Sampling
-from espalier.engines.batch import Batch
+from espalier.engines.batch import Batch, Held
 from espalier.engines.prefill import Pass, passes
 from espalier.engines.rows import Request, Rows, Sampled
 from espalier.engines.sampler import draw, uniforms
@@ -99,15 +99,16 @@ class Decoding:
         paths = self._paths(entering)
         leading = self._leading(entering, paths)
         riding = self._prefill(edge for edge in paths if edge not in leading)
-        lengths = np.asarray([len(paths[self._end(index)][1]) for index in entering])
-        seats = dict(zip(entering, self._batch.free(lengths), strict=True))
-        self._enter(leading.values(), seats, {edge: [paths[edge][0], paths[edge][1][:-1]] for edge in leading})
+        rows = {index: paths[self._end(index)] for index in entering}
+        rows |= {index: _but_last(paths[edge]) for edge, index in leading.items()}
+        seats = dict(zip(entering, self._batch.free([*rows.values()]), strict=True))
+        self._enter(leading.values(), seats, rows)
         running = self._rows.active
         hidden = [self._forward(running, riding)] if running or riding else []
         self._hold_led(leading)
         led = set(leading.values())
         following = [index for index in entering if index not in led]
-        self._enter(following, seats, paths)
+        self._enter(following, seats, rows)
         order = self._batch.sort()
         self._rows.keep(order)
         return torch.cat([*hidden, self._ends_of_prefixes(following)])[torch.from_numpy(order).to(self.store.device)]
@@ -123,8 +124,7 @@ class Decoding:
         leaving = now[over] if self.heads else ended
         if not len(leaving):
             return []
-        self._hold(leaving)
-        return self._leave(leaving)
+        return self._leave(leaving, self._hold(leaving))
 
     def result(self, number: int) -> Sampled:
         """What a request that is done came to, given out once."""
@@ -158,17 +158,18 @@ class Decoding:
         """Where the prefix of a request ends."""
         return self._pins[self.requests[index].group]
 
-    def _paths(self, entering: range) -> dict[Edge, list[Ids]]:
-        """For each prefix of these the slots of what its rows share with others, and of what is their own."""
+    def _paths(self, entering: range) -> dict[Edge, Held]:
+        """What the rows of each prefix of these go on from."""
         soon = self.requests[entering.start : entering.start + self.places]
         split = anchors(Counter(self._pins[request.group] for request in soon))
-        paths = dict[Edge, list[Ids]]()
+        paths = dict[Edge, Held]()
         for edge in dict.fromkeys(map(self._end, entering)):
             there = next((above.end for above in edge.above() if above in self._batch.groups), 0)
-            paths[edge] = np.split(edge.path(), [max(there, split[edge].end)])
+            shared, own = np.split(edge.path(), [max(there, split[edge].end)])
+            paths[edge] = Held(shared, own, edge)
         return paths
 
-    def _leading(self, entering: range, paths: Mapping[Edge, Sequence[Ids]]) -> dict[Edge, int]:
+    def _leading(self, entering: range, paths: Mapping[Edge, Held]) -> dict[Edge, int]:
         """Requests that compute the last token of their prefix, which is all that is lacking, as their own."""
         return {
             edge: index
@@ -178,7 +179,7 @@ class Decoding:
             and not (edge.ready or edge.children)
             and edge.parent is not None
             and edge.parent.ready
-            and len(paths[edge][1])
+            and len(paths[edge].own)
         }
 
     def _prefill(self, ends: Iterable[Edge]) -> Pass | None:
@@ -188,16 +189,13 @@ class Decoding:
             self._forward(0, Pass(edges, self.store))
         return Pass(lacking[-1], self.store) if lacking else None
 
-    def _enter(
-        self, entering: Collection[int], seats: Mapping[int, np.int64], paths: Mapping[Edge, Sequence[Ids]]
-    ) -> None:
+    def _enter(self, entering: Collection[int], seats: Mapping[int, np.int64], rows: Mapping[int, Held]) -> None:
         """Let requests take their seats."""
         if not entering:
             return
         for index in entering:
             self._rows.enter(index, self.requests[index])
-        shared, own = zip(*(paths[self._end(index)] for index in entering), strict=True)
-        self._batch.enter(np.asarray([seats[index] for index in entering]), shared, own)
+        self._batch.enter(np.asarray([seats[index] for index in entering]), [rows[index] for index in entering])
 
     def _hold_led(self, leading: Mapping[Edge, int]) -> None:
         """The rows that entered last have computed the last tokens of their prefixes."""
@@ -267,28 +265,31 @@ class Decoding:
             for request, value in zip(self._rows.request[now].tolist(), values.tolist(), strict=True):
                 self._results[request].values[name] = value
 
-    def _hold(self, leaving: NDArray[np.int64]) -> None:
-        """Put what these rows computed into the store, as far as it has room."""
+    def _hold(self, leaving: NDArray[np.int64]) -> list[Edge | None]:
+        """Put what these rows computed into the store, as far as it has room; returns where it ends there."""
         rows, store = self._rows, self.store
         computed = rows.count[leaving] - (0 if self.heads else 1)
         room = store.reserve(int(computed.sum()))
-        whose, slots = list[int](), list[Ids]()
+        whose, slots, ends = list[int](), list[Ids](), list[Edge | None]()
         for row, count in zip(leaving.tolist(), computed.tolist(), strict=True):
             if count > room:
+                ends.append(None)
                 continue
             prefix, before = self._pins[int(rows.group[row])], store.held
             edge = store.hold(rows.tokens[row, 1 : count + 1].copy(), ready=True, after=prefix)
+            ends.append(edge)
             if new := store.held - before:  # all of the edge; else another row drew the same
                 room -= new
                 whose.append(row)
                 slots.append(edge.slots)
         if slots:
             self._batch.keep(np.asarray(whose), slots)
+        return ends
 
-    def _leave(self, leaving: NDArray[np.int64]) -> list[int]:
+    def _leave(self, leaving: NDArray[np.int64], ends: Sequence[Edge | None]) -> list[int]:
         left: list[int] = self._rows.request[leaving].tolist()
         self._release(self._rows.group[leaving].tolist())
-        self._rows.keep(self._batch.leave(leaving))
+        self._rows.keep(self._batch.leave(leaving, ends))
         return left
 
     def _release(self, groups: Iterable[int]) -> None:
@@ -303,6 +304,12 @@ class Decoding:
         if group in self._pins:
             self._pins[group].pins -= 1
         self._pins[group] = edge
+
+
+def _but_last(row: Held) -> Held:
+    """The same but for the last token, which is a run of its own."""
+    assert row.end.parent is not None
+    return Held(row.shared, row.own[:-1], row.end.parent)
 
 
 def _ended(rows: Rows, now: NDArray[np.int64], ends: Sequence[int], stops: StopStrings | None) -> dict[int, Stop]:
