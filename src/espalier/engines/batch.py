@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from espalier.engines.groups import Groups, mask, within
-from espalier.engines.store import HIDDEN, Plane, Store
+from espalier.engines.store import HIDDEN, Plane, Store, as_laid
 from espalier.engines.trie import Edge, Ids
 
 _ROOM = 32  # how many tokens a row's own part grows by, at least
@@ -233,7 +233,7 @@ class Batch:
             self._lying.pop(seat, None)
         source, target = self._tensor(of), self._tensor(to)
         for plane, states in self.own.items():
-            whole = states.transpose(2, 3) if plane.kind == "key" else states  # contiguous: a row is one copy
+            whole = as_laid(plane, states)  # a row is one copy
             whole.index_copy_(0, target, whole.index_select(0, source))
 
     def _tensor(self, x: NDArray[np.generic]) -> Tensor:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from espalier.engines.store import HIDDEN, Plane, Store
+from espalier.engines.store import HIDDEN, Plane, Store, as_laid
 from espalier.engines.trie import Edge, Ids
 
 _NONE = -1
@@ -160,9 +160,7 @@ class Groups:
         self._places = {name: int(renumbered[place]) for name, place in self._places.items()}
         index = self._tensor(left)
         for plane, states in self._common.items():
-            whole = states.transpose(2, 3) if plane.kind == "key" else states
-            kept = whole.index_select(0, index)
-            self._common[plane] = kept.transpose(2, 3) if plane.kind == "key" else kept
+            self._common[plane] = as_laid(plane, as_laid(plane, states).index_select(0, index))
 
     def _tensor(self, x: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(x).to(self.store.device)

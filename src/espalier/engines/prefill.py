@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from espalier.engines.groups import within
 from espalier.engines.store import HIDDEN, Plane, Store
 from espalier.engines.trie import Edge
 
@@ -64,7 +65,7 @@ class Pass:
         befores = np.asarray([edge.begin for edge in edges])
         longest, before = int(sizes.max()), int(befores.max())
         starts = np.cumsum(sizes) - sizes
-        within = np.arange(sizes.sum()) - np.repeat(starts, sizes)
+        which, place = within(sizes)
         own = np.minimum(starts[:, None] + np.arange(longest), sizes.sum() - 1)
         looked = np.empty((len(edges), before + longest), dtype=np.int64)
         for row, edge in zip(looked, edges, strict=True):
@@ -77,10 +78,10 @@ class Pass:
             return torch.from_numpy(x).to(store.device)
 
         self.tokens = np.concatenate([edge.tokens for edge in edges])
-        self.positions = np.repeat(befores, sizes) + within
+        self.positions = befores[which] + place
         self.slots = tensor(np.concatenate([edge.slots for edge in edges]))
         self._own, self._looked = tensor(own), tensor(looked)
-        self._back = tensor(np.repeat(np.arange(len(edges)) * longest, sizes) + within)
+        self._back = tensor(which * longest + place)
         self._mask: Tensor | None = None
         if before:
             seen = np.broadcast_to((np.arange(before) < befores[:, None])[:, None], (len(edges), longest, before))

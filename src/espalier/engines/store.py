@@ -31,6 +31,11 @@ class Plane(NamedTuple):
 HIDDEN = Plane("hidden")
 
 
+def as_laid(plane: Plane, states: Tensor) -> Tensor:
+    """What `Store.empty` made, in the order in which it lies in memory; of that, what it made."""
+    return states.transpose(2, 3) if plane.kind == "key" else states
+
+
 class Store:
     """The held states of one model's weights.
 
@@ -98,9 +103,8 @@ class Store:
         """
         states = self.planes[plane]
         heads, width = (1 if plane == HIDDEN else states.shape[1]), states.shape[-1]
-        if plane.kind == "key":
-            return states.new_zeros(rows, heads, width, room).transpose(2, 3)
-        return states.new_zeros(rows, heads, room, width)
+        size = (width, room) if plane.kind == "key" else (room, width)
+        return as_laid(plane, states.new_zeros(rows, heads, *size))
 
     def settle(self) -> None:
         """After a call: back within the budget, memory included."""
