@@ -31,11 +31,11 @@ def cases(smoke: bool) -> Iterator[Case]:
     size, problems, step, steps = ("tiny", 2, 4, 2) if smoke else ("10m", 16, 16, 6)
     rounds = {"max_steps": steps, "stop": ""}
 
-    def one(name: str, strategy: str, options: dict[str, Any], **settings: Any) -> Contestant:
+    def one(name: str, strategy: str, options: dict[str, Any], most: int | None = None, **settings: Any) -> Contestant:
         """By default eight continuations of a problem at a time, of steps of one length, beside eight samples of it."""
         asked = {"step": step, "plain": {"n": 8}, "length": steps * step, "rows": 8 * problems, "problems": problems}
         asked |= {"strategy": strategy, "options": options, "pairs": 1 if smoke else 3}
-        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **settings})
+        return Contestant(name, "benchmarks.ours.search:Search", settings={**asked, **settings}, rounds=most)
 
     few = {"width": 4, "expand": 2}
     halts: dict[str, Any] = {"step": 4 * step, "length": 4 * step, "stop": ".", "pairs": 1}
@@ -76,8 +76,8 @@ def cases(smoke: bool) -> Iterator[Case]:
         prepare,
         [
             one("plain sampling", "Sample", halts["plain"], **many),
-            one("beam, one batch", "StepBeam", {**few, **stops}, **halts),
-            one("particles, one batch", "ParticleFilter", {"particles": 8, **stops}, **halts),
+            one("beam, one batch", "StepBeam", {**few, **stops}, most=2, **halts),
+            one("particles, one batch", "ParticleFilter", {"particles": 8, **stops}, most=2, **halts),
             one("beam, in flight", "StepBeam", {**few, **stops, **flying}, **many),
             one("particles, in flight", "ParticleFilter", {"particles": 8, **stops, **flying}, **many),
         ],

@@ -42,7 +42,8 @@ class Weights:
 
     @classmethod
     def of(cls, model: Model) -> Weights:
-        found: list[Tensor] = [*chain(model.parameters(), model.buffers())]
+        held = (chain(module._parameters.values(), module._buffers.values()) for module in model.modules())
+        found = [tensor for tensor in chain.from_iterable(held) if tensor is not None]
         tensors = (
             None
             if any(tensor.is_inference() for tensor in found)
