@@ -210,13 +210,13 @@ class Batch:
 
     def _fit(self) -> None:
         """Make seats for all rows, with room for all of their own tokens."""
-        seats = max((len(states) for states in self.own.values()), default=0)
-        if self.span <= seats and self.used <= self._room:
+        span, seats = self.span, len(self.own[HIDDEN]) if self.own else 0
+        if span <= seats and self.used <= self._room:
             return
         if self.used > self._room:
             self._room = self.used + max(_ROOM, self.used // 2)
         for plane in self.store.planes:
-            states = self.store.empty(plane, max(self.span, seats), self._room)
+            states = self.store.empty(plane, max(span, seats), self._room)
             if plane in self.own:
                 old = self.own[plane]
                 states[: len(old), :, : old.shape[2]] = old

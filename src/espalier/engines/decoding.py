@@ -66,6 +66,7 @@ class Decoding:
         # What is held of a prefix stays until its last row has left.
         self._left: Counter[int] = Counter()
         self._pins: dict[int, Edge] = {}
+        self._found: dict[int, int] = {}  # how many tokens of a prefix were held when it was pinned
 
     def add(self, requests: Sequence[Request]) -> range:
         """Let these wait for places; returns their numbers. Their groups are new ones."""
@@ -74,7 +75,7 @@ class Decoding:
         self._left.update(request.group for request in requests)
         for request in requests:
             if request.group not in self._pins:
-                self._pin(request.group, self.store.trie.walk(request.prefix)[0])
+                self._pin(request.group, *self.store.trie.walk(request.prefix))
         return range(first, len(self.requests))
 
     @property
@@ -147,10 +148,12 @@ class Decoding:
         """The next requests, for so many places; what their prefixes lack has slots now."""
         first, self._waiting = self._waiting, min(len(self.requests), self._waiting + free)
         prefixes = {request.group: request.prefix for request in self.requests[first : self._waiting]}
-        self.store.reserve(sum(len(prefix) - self.store.trie.walk(prefix)[1] for prefix in prefixes.values()))
+        self.store.reserve(sum(len(prefix) - self._found[group] for group, prefix in prefixes.items()))
         for group, prefix in prefixes.items():
-            before = self.store.held
-            self._pin(group, self.store.hold(prefix, ready=False))
+            before, pinned, found = self.store.held, self._pins[group], self._found[group]
+            after = pinned if pinned.end == found else None  # else it forks within that run
+            end = self.store.hold(prefix[found if after else 0 :], ready=False, after=after)
+            self._pin(group, end, len(prefix))
             self.prefilled[group] += self.store.held - before
         return range(first, self._waiting)
 
@@ -298,12 +301,13 @@ class Decoding:
             self._left[group] -= 1
             if not self._left[group]:
                 self._pins.pop(group).pins -= 1
+                del self._found[group]
 
-    def _pin(self, group: int, edge: Edge) -> None:
+    def _pin(self, group: int, edge: Edge, found: int) -> None:
         edge.pins += 1
         if group in self._pins:
             self._pins[group].pins -= 1
-        self._pins[group] = edge
+        self._pins[group], self._found[group] = edge, found
 
 
 def _but_last(row: Held) -> Held:
